@@ -1,0 +1,194 @@
+"""Every refusal the API gives: status, type, code and the client's words, letter for letter.
+
+    ApiError
+    ├── BadRequest ................. 400 invalid_request_error
+    │   ├── InvalidField ........... a field broke a rule; carries `param` and `code`
+    │   └── Conflict ............... the object's state forbids it (400, never 409: the SDKs retry 409)
+    ├── Unauthorized ............... 401 invalid_api_key
+    ├── NotFound ................... 404
+    ├── MethodNotAllowed ........... 405
+    ├── TooLarge ................... 413
+    ├── UpstreamRefused ............ a model server's own refusal of a passed-through request
+    ├── InternalError .............. 500 server_error
+    └── Unavailable ................ 503 server_error
+
+Texts marked [attested] were reported from the vendor's service; clients match them with regular expressions.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+__all__ = [
+    "ApiError",
+    "BadRequest",
+    "Conflict",
+    "InternalError",
+    "InvalidField",
+    "MethodNotAllowed",
+    "NotFound",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "UpstreamRefused",
+]
+
+HELP_URL: Final = "https://platform.openai.com/account/api-keys"
+BETA_HEADER_MISSING: Final = (
+    "You must provide the 'OpenAI-Beta' header to access the Assistants API. "
+    "Please try again by setting the header 'OpenAI-Beta: assistants=v2'."
+)
+V1_DEPRECATED: Final = (
+    "The v1 Assistants API has been deprecated. See the migration guide for more information: "
+    "https://platform.openai.com/docs/assistants/migration."
+)
+SORRY: Final = "Sorry, something went wrong."
+CRASHED: Final = (
+    "The server had an error processing your request. Sorry about that! You can retry your request, or contact us "
+    "through our help center at help.openai.com if you keep seeing this error."
+)
+
+
+class ApiError(Exception):
+    """An answer that is an error. `str(error)` is what the client reads."""
+
+    status: int = 500
+    type: str = "server_error"
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class BadRequest(ApiError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class InvalidField(BadRequest):
+    """A field of a body or a query breaks a rule. `param` is its path, as in `tools[0].function.name`."""
+
+    def __init__(self, message: str, *, param: str, code: str) -> None:
+        super().__init__(message, param=param, code=code)
+
+
+class Conflict(BadRequest):
+    """The object is not in a state that allows this. 400 because the SDKs retry 409 and must not here."""
+
+
+class Unauthorized(ApiError):
+    status = 401
+    type = "invalid_request_error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="invalid_api_key")
+
+
+class NotFound(ApiError):
+    status = 404
+    type = "invalid_request_error"
+
+
+class MethodNotAllowed(ApiError):
+    status = 405
+    type = "invalid_request_error"
+
+
+class TooLarge(ApiError):
+    status = 413
+    type = "invalid_request_error"
+
+
+class UpstreamRefused(ApiError):
+    """A model server answered a passed-through request with an error; its status and words are kept."""
+
+    def __init__(self, message: str, *, status: int, type_: str, param: str | None, code: str | None) -> None:
+        super().__init__(message, param=param, code=code)
+        self.status = status
+        self.type = type_
+
+
+class InternalError(ApiError):
+    def __init__(self) -> None:
+        super().__init__(CRASHED)
+
+
+class Unavailable(ApiError):
+    """The server cannot do this just now (a full disk, a full queue). The SDKs retry it."""
+
+    status = 503
+
+
+# --- keys
+
+
+def missing_key() -> Unauthorized:
+    """[attested], shortened after its first sentences."""
+    return Unauthorized(
+        "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth "
+        f"(i.e. Authorization: Bearer YOUR_KEY). You can obtain an API key from {HELP_URL}."
+    )
+
+
+def wrong_key(key: str) -> Unauthorized:
+    """[attested] The key is shown masked: the first five characters and the last two, fewer of a short one."""
+    shown = f"{key[:5]}***{key[-2:]}" if len(key) > 12 else "***"
+    return Unauthorized(f"Incorrect API key provided: '{shown}'. You can find your API key at {HELP_URL}.")
+
+
+# --- ids
+
+
+def no_such(kind: str, id_: str) -> NotFound:
+    """[attested] for assistants and threads; runs, messages, steps and stores by analogy."""
+    return NotFound(f"No {kind} found with id '{id_}'.")
+
+
+def no_such_file(id_: str) -> NotFound:
+    """[attested] No full stop."""
+    return NotFound(f"No such File object: {id_}", param="id")
+
+
+def wrong_prefix(field: str, id_: str, prefix: str) -> InvalidField:
+    """[attested] The prefix is quoted without its underscore."""
+    return InvalidField(
+        f"Invalid '{field}': '{id_}'. Expected an ID that begins with '{prefix}'.", param=field, code="invalid_value"
+    )
+
+
+def unknown_url(method: str, path: str) -> NotFound:
+    """[attested]"""
+    return NotFound(f"Invalid URL ({method} {path})")
+
+
+# --- the state of runs and threads
+
+
+def thread_has_run(thread_id: str, run_id: str) -> Conflict:
+    """[attested]"""
+    return Conflict(f"Thread {thread_id} already has an active run {run_id}.")
+
+
+def thread_locked(thread_id: str, run_id: str) -> Conflict:
+    """[attested] Matched by many clients."""
+    return Conflict(f"Can't add messages to {thread_id} while a run {run_id} is active.")
+
+
+def cannot_cancel(status: str) -> Conflict:
+    """[attested]"""
+    return Conflict(f"Cannot cancel run with status '{status}'.")
+
+
+def outputs_refused(status: str) -> Conflict:
+    """[attested] Double quotes, unlike its neighbours."""
+    return Conflict(f'Runs in status "{status}" do not accept tool outputs.')
+
+
+def outputs_mismatch(expected: Sequence[str], got: Sequence[str]) -> Conflict:
+    """[attested] The lists are written as Python writes them; no full stop."""
+    return Conflict(f"Expected tool outputs for call_ids {list(expected)!r}, got {list(got)!r}")
+
+
+def model_unknown(model: str) -> InvalidField:
+    return InvalidField(f"The requested model '{model}' does not exist.", param="model", code="model_not_found")

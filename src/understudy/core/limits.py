@@ -1,0 +1,39 @@
+"""Every number of the API and of the server's own bounds that is not a field's limit (those stand in `wire/`).
+
+Units are last in the name. Where a setting overrides a number, this is its default.
+"""
+
+from typing import Final
+
+RUN_LIFETIME_SECONDS: Final = 600  # contract 0.14: never extended by tool outputs
+MESSAGES_PER_THREAD_MAX: Final = 100_000
+POLL_AFTER_MS: Final = 250  # what `openai-poll-after-ms` says on pollable answers
+
+BODY_BYTES_MAX: Final = 16 * 1024 * 1024
+BODY_DEPTH_MAX: Final = 64
+PING_SECONDS: Final = 15.0
+
+LEASE_SECONDS: Final = 15.0
+LEASE_RENEW_SECONDS: Final = 5.0
+SWEEP_SECONDS: Final = 1.0
+RUNS_PER_WORKER_MAX: Final = 256
+TURNS_PER_RUN_MAX: Final = 100
+CONFLICT_RETRIES_MAX: Final = 10
+
+CONTEXT_WINDOW_TOKENS: Final = 128_000
+CONTEXT_PAGE_MESSAGES: Final = 100
+COMPLETION_RESERVE_TOKENS: Final = 1_024  # kept free of the window for the answer when nothing says how long it may be
+
+UPSTREAM_CONNECT_SECONDS: Final = 10.0
+UPSTREAM_SILENCE_SECONDS: Final = 120.0  # longest wait for the next byte of a model's stream
+UPSTREAM_LINE_BYTES_MAX: Final = 1024 * 1024
+UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
+UPSTREAM_CONNECTIONS_MAX: Final = 1_024
+COMPLETION_BYTES_MAX: Final = 8 * 1024 * 1024  # of one model turn, text and arguments together
+CALLS_PER_TURN_MAX: Final = 128
+
+BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
+BUS_KEEP_SECONDS: Final = 60.0  # how long a resting run's frames stay in memory for readers that come late
+
+WRITE_GROUP_MAX: Final = 256
+WRITE_QUEUE_MAX: Final = 10_000

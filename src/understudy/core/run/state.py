@@ -1,0 +1,79 @@
+"""What a run is made of while it runs: values that `machine.decide` reads and `machine.evolve` makes anew."""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from understudy.wire.base import ReasoningEffort
+from understudy.wire.events import MessageEvent, RunEvent, StepEvent
+from understudy.wire.messages import Message
+from understudy.wire.runs import Run, Usage
+from understudy.wire.steps import RunStep
+from understudy.wire.tools import ResponseFormat, Tool, ToolChoice, ToolResources
+
+
+class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run must remember between model turns, and no client is shown.
+
+    `usage` is the sum of what the model server reported over all turns so far. `step_usage` belongs to the open
+    tool_calls step: clients see it only when the outputs are in.
+    """
+
+    usage: Usage = Usage()
+    step_usage: Usage | None = None
+    turns: int = 0
+
+
+class RunState(Struct, frozen=True, kw_only=True):
+    """A run with its open step and open message; at most one of each is open at a time."""
+
+    run: Run
+    step: RunStep | None = None
+    message: Message | None = None
+    progress: Progress = Progress()
+
+
+class RunSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The effective settings of a run, snapshotted when it is created: nothing is read from the assistant later.
+
+    `None` means that neither the run nor the assistant said anything, so nothing is sent to the model server.
+    """
+
+    model: str
+    instructions: str
+    tools: list[Tool]
+    temperature: float | None = None
+    top_p: float | None = None
+    response_format: ResponseFormat = "auto"
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: ReasoningEffort | None = None
+    assistant_resources: ToolResources = ToolResources()
+
+
+# --- facts: what has happened, named as the stream names it
+
+
+class RunFact(Struct, frozen=True):
+    event: RunEvent
+    run: Run
+
+
+class StepFact(Struct, frozen=True):
+    event: StepEvent
+    step: RunStep
+
+
+class MessageFact(Struct, frozen=True):
+    event: MessageEvent
+    message: Message
+
+
+class Discarded(Struct, frozen=True):
+    """A lost worker's open step (and message): they leave the thread as if they had never been. Not streamed."""
+
+    step: RunStep
+    message: Message | None
+
+
+Fact: TypeAlias = RunFact | StepFact | MessageFact | Discarded

@@ -1,0 +1,368 @@
+"""The protocols between the engine and the adapters, and the values that cross them. Nothing is implemented here.
+
+One conformance suite per port runs over every engine behind it: `tests/conformance/`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
+from understudy.core.run.state import Fact, RunSettings, RunState
+from understudy.wire.assistants import Assistant
+from understudy.wire.chat import ChatRequest, Chunk
+from understudy.wire.messages import Message
+from understudy.wire.models import Model
+from understudy.wire.runs import Run, RunErrorCode
+from understudy.wire.steps import RunStep
+from understudy.wire.threads import Thread
+
+Clock: TypeAlias = Callable[[], float]
+"""The time now, in Unix seconds."""
+
+NewId: TypeAlias = Callable[[Kind], str]
+"""A fresh id of a kind, with its prefix."""
+
+# --- values that cross the store
+
+
+class Given(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Sampling settings as the caller gave them: an answer shows 1.0 for an absent one, a model server is sent none."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+
+
+class StoredAssistant(Struct, frozen=True, kw_only=True):
+    assistant: Assistant
+    given: Given = Given()
+
+
+class StoredMessage(Struct, frozen=True, kw_only=True):
+    """A message with the number of tokens that its content costs, counted when it was written.
+
+    `seq` is its place in insertion order, over all threads; 0 before it is stored.
+    """
+
+    message: Message
+    tokens: int
+    seq: int = 0
+
+
+class Lease(Struct, frozen=True, kw_only=True):
+    """Who works on a run, and until when (Unix seconds) nobody else may."""
+
+    owner: str
+    until: float
+
+
+class StoredRun(Struct, frozen=True, kw_only=True):
+    """A run as the rows have it. `seq` is the number of its last fact and guards every append."""
+
+    project: ProjectId
+    state: RunState
+    settings: RunSettings
+    seq: int
+    lease: Lease | None
+
+
+class NewRun(Struct, frozen=True, kw_only=True):
+    """All that is written when a run begins: the thread too when there is none yet, and the additional messages."""
+
+    project: ProjectId
+    state: RunState
+    settings: RunSettings
+    facts: Sequence[Fact]
+    messages: Sequence[StoredMessage] = ()
+    thread: Thread | None = None
+    lease: Lease | None = None
+
+
+class Append(Struct, frozen=True, kw_only=True):
+    """Facts and the state that they lead to, to be written in one transaction.
+
+    It is refused unless the run's last fact is still `expected_seq` and, where `owner` is given, that owner still
+    holds the lease. `lease` takes or gives up the run: `"keep"` leaves it, `None` frees it.
+    """
+
+    run_id: RunId
+    expected_seq: int
+    before: RunState
+    after: RunState
+    facts: Sequence[Fact]
+    owner: str | None = None
+    lease: Lease | Literal["keep"] | None = "keep"
+    message_tokens: int = 0  # of the message that these facts complete
+
+
+class LoggedFact(Struct, frozen=True):
+    """A fact as the log keeps it: its number, its event's name, and the event's `data` as JSON."""
+
+    seq: int
+    event: str
+    data: bytes
+
+
+class PageQuery(Struct, frozen=True, kw_only=True):
+    """A page, in creation order. At most one of `after` and `before` is usual, both are allowed."""
+
+    limit: int
+    descending: bool
+    after: str | None = None
+    before: str | None = None
+
+
+class Rows(Struct, frozen=True, kw_only=True):
+    """A page's objects as JSON, in the order asked for."""
+
+    ids: Sequence[str]
+    bodies: Sequence[bytes]
+    has_more: bool
+
+
+class StoredKey(Struct, frozen=True, kw_only=True):
+    """An API key without the key: only its SHA-256 is kept. `hint` is its first characters, for `keys list`."""
+
+    id: str
+    name: str
+    hint: str
+    digest: bytes
+    project: ProjectId
+    created_at: int
+    revoked_at: int | None = None
+
+
+# --- refusals of the store
+
+
+class StoreRefusal(Exception):
+    """The rows forbid it. Nothing was written."""
+
+
+class Missing(StoreRefusal):
+    """No such object for this project. `kind` and `id` say which: a thread that vanished under a message, say."""
+
+    def __init__(self, kind: Kind, id_: str) -> None:
+        super().__init__(f"{kind} {id_}")
+        self.kind: Kind = kind
+        self.id = id_
+
+
+class ThreadBusy(StoreRefusal):
+    """The thread has an active run."""
+
+    def __init__(self, thread_id: str, run_id: str) -> None:
+        super().__init__(f"{thread_id} {run_id}")
+        self.thread_id = thread_id
+        self.run_id = run_id
+
+
+class ThreadFull(StoreRefusal):
+    """The thread holds as many messages as a thread may."""
+
+
+class SeqConflict(StoreRefusal):
+    """Somebody else appended first, or took the lease: load the run and decide again."""
+
+
+class StoreUnavailable(Exception):
+    """The engine cannot write now: a full disk, a full queue, a lost connection. Nothing was acknowledged."""
+
+
+# --- the store
+
+
+class Store(Protocol):
+    """All rows. Every write is one transaction and durable when the call returns; ids are checked for the project."""
+
+    async def close(self) -> None: ...
+
+    async def check(self) -> None:
+        """Raises `StoreUnavailable` unless a read and a write both work."""
+
+    # assistants
+
+    async def add_assistant(self, project: ProjectId, stored: StoredAssistant) -> None: ...
+
+    async def assistant(self, project: ProjectId, assistant_id: str) -> StoredAssistant | None: ...
+
+    async def update_assistant(
+        self, project: ProjectId, assistant_id: str, change: Callable[[StoredAssistant], StoredAssistant]
+    ) -> StoredAssistant:
+        """Raises `Missing`. `change` runs inside the transaction, and may run again."""
+
+    async def delete_assistant(self, project: ProjectId, assistant_id: str) -> bool: ...
+
+    # threads
+
+    async def add_thread(self, project: ProjectId, thread: Thread, messages: Sequence[StoredMessage]) -> None: ...
+
+    async def thread_exists(self, project: ProjectId, thread_id: str) -> bool: ...
+
+    async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread: ...
+
+    async def delete_thread(self, project: ProjectId, thread_id: str) -> Sequence[RunId] | None:
+        """Everything under the thread goes with it. The ids of runs that were active; `None`: no such thread."""
+
+    # messages
+
+    async def add_message(self, project: ProjectId, stored: StoredMessage) -> None:
+        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+
+    async def update_message(
+        self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
+    ) -> Message: ...
+
+    async def delete_message(self, project: ProjectId, thread_id: str, message_id: str) -> bool: ...
+
+    async def recent_messages(
+        self, thread_id: ThreadId, *, before_seq: int | None, limit: int
+    ) -> Sequence[StoredMessage]:
+        """Newest first, strictly before `before_seq`; messages still in progress are left out."""
+
+    async def first_messages(self, thread_id: ThreadId, *, limit: int) -> Sequence[StoredMessage]:
+        """Oldest first; messages still in progress are left out."""
+
+    # objects as JSON, for answers that need no decision
+
+    async def body(self, kind: Kind, project: ProjectId, parent_id: str | None, id_: str) -> bytes | None:
+        """One object as stored. `parent_id` is the thread's of a message or run, the run's of a step."""
+
+    async def page(
+        self, kind: Kind, project: ProjectId, parent_id: str | None, query: PageQuery, *, run_id: str | None = None
+    ) -> Rows:
+        """A page of a kind under its parent. `run_id` narrows messages. Raises `Missing` for an unknown cursor."""
+
+    # runs
+
+    async def add_run(self, new: NewRun) -> int:
+        """The number of the last fact. Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+
+    async def run(self, run_id: RunId) -> StoredRun | None: ...
+
+    async def append(self, append: Append) -> int:
+        """The number of the last fact. Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
+
+    async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
+        """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""
+
+    async def steps(self, run_id: RunId) -> Sequence[RunStep]:
+        """All of a run's steps, oldest first."""
+
+    async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]: ...
+
+    async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
+        """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out."""
+
+    async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
+        """Extends leases; the ids of those that the owner still holds."""
+
+    async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
+        """Active runs past their `expires_at` that no live lease protects, oldest first."""
+
+    # keys
+
+    async def add_key(self, key: StoredKey) -> None: ...
+
+    async def keys(self) -> Sequence[StoredKey]: ...
+
+    async def key_by_digest(self, digest: bytes) -> StoredKey | None: ...
+
+    async def revoke_key(self, key_id: str, at: int) -> bool: ...
+
+
+# --- the bus
+
+
+class Frame(Struct, frozen=True):
+    """One event on its way to readers. `seq` is the fact's number; deltas have none, their place is their order.
+
+    `data` is the whole SSE frame, encoded once for all readers.
+    """
+
+    seq: int | None
+    event: str
+    data: bytes
+
+
+class Follower(Protocol):
+    """A place in a run's frames. `held_from` is the first fact number that the bus still has, `None` if it has none."""
+
+    held_from: int | None
+
+    async def next(self) -> Sequence[Frame]:
+        """All frames not yet taken, waiting for at least one. Empty: the follower was closed, or the bus is."""
+
+    def close(self) -> None:
+        """Wakes whoever waits in `next`, for ever."""
+
+
+class Bus(Protocol):
+    """Live events within and between processes. It may forget; the fact log does not."""
+
+    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None: ...
+
+    def follow(self, run_id: RunId) -> Follower:
+        """From the first frame that the bus still has."""
+
+    def wake(self) -> None:
+        """A run became claimable."""
+
+    async def wait_for_work(self, seconds: float) -> None:
+        """Returns after a `wake`, or after `seconds`. A wake between two waits is not lost."""
+
+    def interrupt(self, run_id: RunId) -> None:
+        """Whoever works on this run shall look at its row now (it is being cancelled, or was deleted)."""
+
+    def on_interrupt(self, run_id: RunId, call: Callable[[], None]) -> Callable[[], None]:
+        """Calls back at each interrupt of this run, until the function that it returns is called."""
+
+    async def close(self) -> None: ...
+
+
+# --- model servers
+
+
+class ModelError(Exception):
+    """A model server failed, or refused. `message` is safe to show to the client.
+
+    `code` is the run's `last_error.code`. `retryable`: nothing was answered yet and trying again may help.
+    """
+
+    def __init__(self, message: str, *, code: RunErrorCode = "server_error", retryable: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code: RunErrorCode = code
+        self.retryable = retryable
+
+
+class ChunkStream(Protocol):
+    """A model's answer while it arrives."""
+
+    async def next(self) -> Sequence[Chunk]:
+        """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
+
+        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection.
+        """
+
+    async def close(self) -> None:
+        """Lets the connection go; a model that is still talking is cut off."""
+
+
+class Models(Protocol):
+    async def chat(self, request: ChatRequest) -> ChunkStream:
+        """Raises `ModelError`."""
+
+    async def models(self) -> Sequence[Model]:
+        """What the model servers offer. Raises `ModelError`."""
+
+    def context_window(self, model: str) -> int:
+        """Tokens that a prompt and its answer may have together."""
+
+    async def close(self) -> None: ...
+
+
+class Tokens(Protocol):
+    def count(self, text: str, model: str = "") -> int:
+        """Tokens of a text, by the table of the model's family."""
