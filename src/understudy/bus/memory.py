@@ -96,6 +96,7 @@ class MemoryBus:
             del self._resting[run_id]
 
     def _forget(self) -> None:
+        """Lets go of runs that have rested long enough; one that still has readers is kept for as long again."""
         now = self._clock()
         while self._resting:
             run_id, until = next(iter(self._resting.items()))
@@ -103,8 +104,10 @@ class MemoryBus:
                 return
             del self._resting[run_id]
             topic = self._topics.get(run_id)
-            if topic is not None and not topic.followers:
-                del self._topics[run_id]
+            if topic is not None and topic.followers:
+                self._resting[run_id] = now + BUS_KEEP_SECONDS
+            else:
+                self._topics.pop(run_id, None)
 
     def follow(self, run_id: RunId) -> MemoryFollower:
         topic = self._topics.get(run_id)
@@ -113,18 +116,19 @@ class MemoryBus:
 
         def let_go(follower: MemoryFollower) -> None:
             topic.followers.discard(follower)
-            if not topic.followers and (not topic.frames or run_id not in self._resting):
-                self._retire(run_id, topic)
+            if not topic.frames and not topic.followers and self._topics.get(run_id) is topic:
+                del self._topics[run_id]
 
         follower = MemoryFollower(topic, let_go)
         topic.followers.add(follower)
         return follower
 
-    def _retire(self, run_id: RunId, topic: _Topic) -> None:
-        """Lets go of a topic that its last reader left and that no rest will retire."""
-        rests = bool(topic.frames) and topic.frames[-1].event in RESTING
-        if (rests or not topic.frames) and self._topics.get(run_id) is topic:
-            del self._topics[run_id]
+    def retire(self, run_id: RunId) -> None:
+        self._resting.pop(run_id, None)
+        topic = self._topics.pop(run_id, None)
+        if topic is not None:
+            for follower in tuple(topic.followers):
+                follower.close()
 
     def wake(self) -> None:
         self._work.set()
@@ -153,7 +157,5 @@ class MemoryBus:
         return stop
 
     async def close(self) -> None:
-        for topic in tuple(self._topics.values()):
-            for follower in tuple(topic.followers):
-                follower.close()
-        self._topics.clear()
+        for run_id in tuple(self._topics):
+            self.retire(run_id)

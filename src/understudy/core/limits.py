@@ -22,10 +22,14 @@ CONFLICT_RETRIES_MAX: Final = 10
 
 CONTEXT_WINDOW_TOKENS: Final = 128_000
 CONTEXT_PAGE_MESSAGES: Final = 100
+CONTEXT_HEAD_MESSAGES: Final = 4  # of the oldest messages, looked at for the first one by the user
 COMPLETION_RESERVE_TOKENS: Final = 1_024  # kept free of the window for the answer when nothing says how long it may be
 
 UPSTREAM_CONNECT_SECONDS: Final = 10.0
 UPSTREAM_SILENCE_SECONDS: Final = 120.0  # longest wait for the next byte of a model's stream
+UPSTREAM_ATTEMPTS_MAX: Final = 3  # before the first token; a stream that has begun is never begun again
+UPSTREAM_RETRY_SECONDS: Final = 0.25  # doubled each time, unless the server says how long
+UPSTREAM_RETRY_SECONDS_MAX: Final = 20.0
 UPSTREAM_LINE_BYTES_MAX: Final = 1024 * 1024
 UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
 UPSTREAM_CONNECTIONS_MAX: Final = 1_024
