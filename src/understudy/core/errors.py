@@ -192,3 +192,7 @@ def outputs_mismatch(expected: Sequence[str], got: Sequence[str]) -> Conflict:
 
 def model_unknown(model: str) -> InvalidField:
     return InvalidField(f"The requested model '{model}' does not exist.", param="model", code="model_not_found")
+
+
+def no_such_model(model: str) -> NotFound:
+    return NotFound(f"The model '{model}' does not exist", param="model", code="model_not_found")
