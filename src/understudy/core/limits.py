@@ -11,6 +11,7 @@ POLL_AFTER_MS: Final = 250  # what `openai-poll-after-ms` says on pollable answe
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BODY_DEPTH_MAX: Final = 64
+ECHO_LENGTH_MAX: Final = 512  # characters of a request that a refusal repeats
 PING_SECONDS: Final = 15.0
 
 LEASE_SECONDS: Final = 15.0
