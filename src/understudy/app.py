@@ -74,3 +74,60 @@ class Understudy:
         models = make_models(settings)
         opened.push_async_callback(models.close)
         self._edge = await self._assemble(store, bus, models)
+
+    async def stop(self) -> None:
+        """Hands on what is being worked on, then closes everything, newest first."""
+        await self._open.aclose()
+
+    async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
+        settings = self._settings
+        journal = Journal(store, bus)
+        tokens = SplintrTokens()
+        desk: Desk = NoDesk()
+        worker: Worker | None = None
+        if settings.worker:
+            owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
+            desk = worker = Worker(
+                store, journal, bus, entropy.now, owner=owner, places=settings.runs_per_worker
+            )
+        runs = Runs(store, journal, bus, desk, entropy.now)
+        if worker is not None:
+            loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
+            worker.start(loop, Sweep(store, runs, entropy.now))
+            self._open.push_async_callback(worker.stop)
+        services = Services(
+            store=store,
+            bus=bus,
+            runs=runs,
+            models=models,
+            tokens=tokens,
+            clock=entropy.now,
+            new_id=entropy.new_id,
+            run_lifetime_seconds=settings.run_lifetime_seconds,
+            body_bytes_max=settings.body_bytes_max,
+            lenient=settings.unknown_keys == "drop",
+        )
+        return Edge(
+            router(operations(services), version=__version__),
+            Authenticator(store, settings.api_key, entropy.now),
+            EdgeSettings(organization=settings.organization, beta_required=settings.beta_header == "required"),
+            clock=entropy.now,
+            new_id=entropy.new_id,
+        )
+
+
+def make_models(settings: Settings) -> Models:
+    """The configured model server; without one the bundled stand-in."""
+    if settings.upstream_base_url is not None or not settings.local_model:
+        return HttpModels(
+            Upstream(
+                name="upstream",
+                base_url=settings.upstream_base_url or "",
+                api_key=settings.upstream_api_key,
+                headers=settings.upstream_headers,
+                context_window_tokens=settings.upstream_context_window,
+                connect_seconds=settings.upstream_connect_seconds,
+                silence_seconds=settings.upstream_silence_seconds,
+            )
+        )
+    return LocalModels(gguf=None, model="", new_id=entropy.new_id)
