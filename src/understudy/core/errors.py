@@ -162,6 +162,13 @@ def unknown_url(method: str, path: str) -> NotFound:
     return NotFound(f"Invalid URL ({method} {path})")
 
 
+def wrong_method(method: str, path: str) -> MethodNotAllowed:
+    return MethodNotAllowed(
+        f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
+        code="method_not_supported",
+    )
+
+
 # --- the state of runs and threads
 
 
