@@ -23,7 +23,7 @@ class Body:
         self._silence_seconds = silence_seconds
         self._waiting_since: float | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._silent = False
+        self._failure: ModelError | None = None  # found by the watch, for the reader to raise
         self._dropped = False
 
     async def piece(self) -> bytes:
@@ -33,14 +33,14 @@ class Body:
         """
         self._waiting_since = self._loop.time()
         if self._watch is None:
-            self._watch = self._loop.call_later(self._silence_seconds, self._look)
+            self._look_in(self._silence_seconds)
         try:
             piece = await self._content.readany()
         except READ_ERRORS as error:
             dropped = self._dropped
             self.drop()
-            if self._silent:
-                raise failures.silent(self._silence_seconds) from error
+            if self._failure is not None:
+                raise self._failure from error
             if dropped:
                 return b""
             raise ModelError(failures.CUT) from error
@@ -98,11 +98,24 @@ class Body:
         # One timer for a whole stream: it looks when it must, rather than being set again for every piece.
         since = self._waiting_since
         left = self._silence_seconds if since is None else since + self._silence_seconds - self._loop.time()
-        if left > 0:
-            self._watch = self._loop.call_later(left, self._look)
-        else:
-            self._silent = True
+        if left <= 0:
+            self._failure = failures.silent(self._silence_seconds)
             self.drop()
+        elif self._lost():
+            self._failure = ModelError(failures.CUT)
+            self.drop()
+        else:
+            self._look_in(left)
+
+    def _look_in(self, seconds: float) -> None:
+        self._watch = self._loop.call_later(min(seconds, limits.UPSTREAM_LOOK_SECONDS), self._look)
+
+    def _lost(self) -> bool:
+        # aiohttp closes the connection of an answer with broken chunk framing without telling its reader.
+        connection = self._response.connection
+        if connection is None or self._content.exception() is not None:
+            return False
+        return connection.transport is None or connection.transport.is_closing()
 
     def _unwatch(self) -> None:
         if self._watch is not None:

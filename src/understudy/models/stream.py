@@ -43,6 +43,7 @@ class HttpChunkStream:
             return await self._next(None)
         except ModelError:
             self._over = True
+            self._failure = None
             self._body.drop()
             raise
 
