@@ -12,7 +12,7 @@ from understudy.core.run.inputs import Expire, Input, ModelCalls, ModelFailed, M
 from understudy.core.run.machine import decide
 from understudy.engine.frames import delta_frame
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Frame, NewId, SeqConflict, Store, StoredRun
+from understudy.ports import Bus, Clock, Frame, NewId, Store, StoredRun
 from understudy.wire.chat import Chunk
 from understudy.wire.messages import RefusalPart, TextPart
 from understudy.wire.runs import Run
@@ -134,8 +134,6 @@ class Reply:
     async def _begin_calls(self) -> str:
         """Completes the message that the turn began with, if any, and opens the step of its calls."""
         held = self._held
-        if held.stored.state.message is None and held.stored.state.step is not None:
-            raise SeqConflict
         step_id = held.new_id("step")
         await held.append(ModelCalls(at=held.now(), step_id=step_id, content=self.turn.content))
         return step_id

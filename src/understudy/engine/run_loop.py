@@ -7,13 +7,12 @@ are done in order: compose, ask, and for each thing that arrives decide, append,
 import asyncio
 from functools import partial
 
-import msgspec
 import structlog
 
 from understudy.core import errors
 from understudy.core.chat.assemble import Turn, TurnTooLarge
-from understudy.core.chat.budget import Correction
-from understudy.core.chat.context import Spent, compose
+from understudy.core.chat.budget import Corrections
+from understudy.core.chat.context import Prompt, Spent, compose
 from understudy.core.ids import RunId
 from understudy.core.limits import (
     CONFLICT_RETRIES_MAX,
@@ -47,7 +46,6 @@ from understudy.wire.runs import Usage
 from understudy.wire.tools import FunctionTool
 
 log = structlog.get_logger()
-_encode = msgspec.json.Encoder().encode
 
 NO_FINISH = "The model server's answer ended without a finish reason."
 TOO_MANY_TURNS = f"The run took more than {TURNS_PER_RUN_MAX} model calls."
@@ -72,7 +70,7 @@ class RunLoop:
         self._tokens = tokens
         self._clock = clock
         self._new_id = new_id
-        self._correction = Correction()
+        self._corrections = Corrections()
 
     async def work(self, stored: StoredRun, owner: str) -> None:
         """Works on a run in progress until it rests, or is no longer the owner's.
@@ -101,14 +99,14 @@ class RunLoop:
         reply: Reply | None = None
         try:
             prepared = await self._prepare(held)
-            if not isinstance(prepared, ChatRequest):
+            if not isinstance(prepared, Prompt):
                 await held.append(prepared)
                 return
             turn = Turn(
                 new_call_id=lambda: self._new_id("call"), one_call=held.stored.settings.parallel_tool_calls is False
             )
             reply = Reply(held, turn, self._bus)
-            await self._listen(prepared, reply, attention)
+            await self._listen(prepared.request, reply, attention)
             await self._conclude(held, reply, prepared)
         except (CalledAway, SeqConflict, Superseded, Missing):
             await self._let_go(held, reply)
@@ -123,7 +121,7 @@ class RunLoop:
             log.exception("run_crashed", run_id=held.run.id)
             await self._fail(held, reply, ModelFailed(at=held.now(), code="server_error", message=errors.SORRY))
 
-    async def _prepare(self, held: HeldRun) -> ChatRequest | Input:
+    async def _prepare(self, held: HeldRun) -> Prompt | Input:
         """The request to send, or what ends the run before one."""
         state, settings = held.stored.state, held.stored.settings
         for tool in settings.tools:
@@ -134,13 +132,14 @@ class RunLoop:
         if state.progress.turns >= TURNS_PER_RUN_MAX:
             return ModelFailed(at=held.now(), code="server_error", message=TOO_MANY_TURNS)
         context_window = self._models.context_window(settings.model)
+        correction = self._corrections.ratio(settings.model)
         composed = compose(
             run=state.run,
             settings=settings,
             turns=state.progress.turns,
-            window=await load_window(self._store, held.stored, context_window),
+            window=await load_window(self._store, held.stored, context_window, correction),
             spent=state.progress.usage,
-            correction=self._correction.ratio(settings.model),
+            correction=correction,
             context_window_tokens=context_window,
             count=lambda text: self._tokens.count(text, settings.model),
         )
@@ -173,9 +172,9 @@ class RunLoop:
             pause *= 2
         return await attention.wait(lambda: self._models.chat(request))
 
-    async def _conclude(self, held: HeldRun, reply: Reply, request: ChatRequest) -> None:
+    async def _conclude(self, held: HeldRun, reply: Reply, prompt: Prompt) -> None:
         turn = reply.turn
-        usage = turn.usage or self._estimate(held, request, reply)
+        usage = self._usage(held, prompt, reply)
         match turn.verdict():
             case "stopped":
                 await reply.ensure_begun()
@@ -197,11 +196,17 @@ class RunLoop:
     def _count(self, held: HeldRun, text: str) -> int:
         return self._tokens.count(text, held.run.model) if text else 0
 
-    def _estimate(self, held: HeldRun, request: ChatRequest, reply: Reply) -> Usage:
-        """For model servers that report no usage: without a number the run's limits would mean nothing."""
-        prompt = self._count(held, _encode(request.messages).decode())
-        completion = self._count(held, reply.text) + self._count(held, _encode(reply.turn.calls).decode())
-        return Usage(prompt_tokens=prompt, completion_tokens=completion, total_tokens=prompt + completion)
+    def _usage(self, held: HeldRun, prompt: Prompt, reply: Reply) -> Usage:
+        """What the model server reports; our estimate where it is silent, or the run's limits would mean nothing."""
+        if reply.turn.usage_reported:
+            usage = reply.turn.usage
+            self._corrections.learn(held.run.model, estimated=prompt.tokens, reported=usage.prompt_tokens)
+            return usage
+        arguments = "".join(call.function.arguments for call in reply.turn.calls)
+        completion = self._count(held, reply.text) + self._count(held, arguments)
+        return Usage(
+            prompt_tokens=prompt.tokens, completion_tokens=completion, total_tokens=prompt.tokens + completion
+        )
 
     async def _fail(self, held: HeldRun, reply: Reply | None, failed: ModelFailed) -> None:
         try:
