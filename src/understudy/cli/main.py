@@ -56,9 +56,9 @@ def commands() -> typer.Typer:
 
 def _version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version
+        from understudy import __version__
 
-        print(f"understudy {version('understudy')}")
+        print(f"understudy {__version__}")
         raise typer.Exit
 
 
