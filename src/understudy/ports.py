@@ -306,6 +306,9 @@ class Bus(Protocol):
     def follow(self, run_id: RunId) -> Follower:
         """From the first frame that the bus still has."""
 
+    def retire(self, run_id: RunId) -> None:
+        """The run is gone for good (its thread was deleted): forgets it and closes its followers."""
+
     def wake(self) -> None:
         """A run became claimable."""
 

@@ -162,6 +162,13 @@ def unknown_url(method: str, path: str) -> NotFound:
     return NotFound(f"Invalid URL ({method} {path})")
 
 
+def wrong_method(method: str, path: str) -> MethodNotAllowed:
+    return MethodNotAllowed(
+        f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)",
+        code="method_not_supported",
+    )
+
+
 # --- the state of runs and threads
 
 
@@ -192,3 +199,7 @@ def outputs_mismatch(expected: Sequence[str], got: Sequence[str]) -> Conflict:
 
 def model_unknown(model: str) -> InvalidField:
     return InvalidField(f"The requested model '{model}' does not exist.", param="model", code="model_not_found")
+
+
+def no_such_model(model: str) -> NotFound:
+    return NotFound(f"The model '{model}' does not exist", param="model", code="model_not_found")

@@ -11,6 +11,7 @@ POLL_AFTER_MS: Final = 250  # what `openai-poll-after-ms` says on pollable answe
 
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BODY_DEPTH_MAX: Final = 64
+ECHO_LENGTH_MAX: Final = 512  # characters of a request that a refusal repeats
 PING_SECONDS: Final = 15.0
 
 LEASE_SECONDS: Final = 15.0
@@ -22,10 +23,23 @@ CONFLICT_RETRIES_MAX: Final = 10
 
 CONTEXT_WINDOW_TOKENS: Final = 128_000
 CONTEXT_PAGE_MESSAGES: Final = 100
+CONTEXT_HEAD_MESSAGES: Final = 4  # of the oldest messages, looked at for the first one by the user
 COMPLETION_RESERVE_TOKENS: Final = 1_024  # kept free of the window for the answer when nothing says how long it may be
+
+MESSAGE_OVERHEAD_TOKENS: Final = 4  # role and separators, as chat templates write them around each message
+IMAGE_LOW_TOKENS: Final = 85  # what the vendor's guide charges for a low-detail image
+IMAGE_AUTO_TOKENS: Final = 765  # of 1024 x 1024 pixels: nothing reads an image's size before it is sent
+IMAGE_HIGH_TOKENS: Final = 1_105  # of 2048 x 4096 pixels
+TOKENS_EXACT_CHARACTERS_MAX: Final = 500_000  # a longer text is counted as far as this, and its tokens extrapolated
+CORRECTION_MIN: Final = 0.7
+CORRECTION_MAX: Final = 1.5
+CORRECTED_MODELS_MAX: Final = 1_000
 
 UPSTREAM_CONNECT_SECONDS: Final = 10.0
 UPSTREAM_SILENCE_SECONDS: Final = 120.0  # longest wait for the next byte of a model's stream
+UPSTREAM_ATTEMPTS_MAX: Final = 3  # before the first token; a stream that has begun is never begun again
+UPSTREAM_RETRY_SECONDS: Final = 0.25  # doubled each time, unless the server says how long
+UPSTREAM_RETRY_SECONDS_MAX: Final = 20.0
 UPSTREAM_LINE_BYTES_MAX: Final = 1024 * 1024
 UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
 UPSTREAM_CONNECTIONS_MAX: Final = 1_024

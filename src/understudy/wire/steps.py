@@ -87,8 +87,11 @@ class ToolCalls(Object, frozen=True, kw_only=True, tag_field="type", tag="tool_c
 StepDetails: TypeAlias = MessageCreation | ToolCalls
 
 
+StepErrorCode: TypeAlias = Literal["server_error", "rate_limit_exceeded"]
+
+
 class StepError(Object, frozen=True, kw_only=True):
-    code: Literal["server_error", "rate_limit_exceeded"]
+    code: StepErrorCode
     message: str
 
 

@@ -1,0 +1,1 @@
+"""The other edge: claimed runs come in here."""

@@ -1,0 +1,82 @@
+"""`/threads/{thread_id}/messages`."""
+
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
+
+from understudy.api.caller import caller
+from understudy.api.read import page_query, path_id, read_body, read_query
+from understudy.api.references import check_messages
+from understudy.api.respond import answer, answer_page, found, refusal
+from understudy.api.services import Services
+from understudy.core import errors
+from understudy.core.ids import ProjectId
+from understudy.core.objects import given
+from understudy.ports import Missing, ThreadBusy, ThreadFull
+from understudy.wire.base import Deleted
+from understudy.wire.lists import ListMessagesQuery
+from understudy.wire.messages import CreateMessage, UpdateMessage
+
+
+class Messages:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def create(self, request: Request) -> Response:
+        thread_id = path_id(request, "thread")
+        body = await read_body(self._services, request, CreateMessage)
+        await self._need_thread(caller(request).project, thread_id)
+        check_messages([body])
+        stored = self._services.message(body, thread_id)
+        try:
+            await self._services.store.add_message(caller(request).project, stored)
+        except (Missing, ThreadBusy, ThreadFull) as error:
+            raise refusal(error, adding="message") from None
+        return answer(stored.message)
+
+    async def list(self, request: Request) -> Response:
+        thread_id = path_id(request, "thread")
+        query = read_query(request, ListMessagesQuery)
+        project = caller(request).project
+        await self._need_thread(project, thread_id)
+        rows = await self._services.store.page(
+            "message", project, thread_id, page_query(query), run_id=query.run_id
+        )
+        return answer_page(rows)
+
+    async def retrieve(self, request: Request) -> Response:
+        thread_id, message_id = path_id(request, "thread"), path_id(request, "message")
+        project = caller(request).project
+        body = await self._services.store.body("message", project, thread_id, message_id)
+        if body is None:
+            await self._need_thread(project, thread_id)
+        return answer(found(body, "message", message_id))
+
+    async def update(self, request: Request) -> Response:
+        thread_id, message_id = path_id(request, "thread"), path_id(request, "message")
+        body = await read_body(self._services, request, UpdateMessage, optional=True)
+        project = caller(request).project
+        try:
+            message = await self._services.store.update_message(
+                project,
+                thread_id,
+                message_id,
+                lambda before: replace(before, metadata=given(body.metadata, otherwise=before.metadata)),
+            )
+        except Missing:
+            await self._need_thread(project, thread_id)
+            raise errors.no_such("message", message_id) from None
+        return answer(message)
+
+    async def delete(self, request: Request) -> Response:
+        """Allowed while a run is active: nobody has reported that the vendor refuses it."""
+        thread_id, message_id = path_id(request, "thread"), path_id(request, "message")
+        project = caller(request).project
+        if not await self._services.store.delete_message(project, thread_id, message_id):
+            await self._need_thread(project, thread_id)
+            raise errors.no_such("message", message_id)
+        return answer(Deleted(id=message_id, object="thread.message.deleted"))
+
+    async def _need_thread(self, project: ProjectId, thread_id: str) -> None:
+        if not await self._services.store.thread_exists(project, thread_id):
+            raise errors.no_such("thread", thread_id)

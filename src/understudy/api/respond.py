@@ -1,0 +1,71 @@
+"""Writing answers: JSON bodies, pages, errors."""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Raw
+from starlette.responses import Response
+
+from understudy.core import errors
+from understudy.core.ids import Kind
+from understudy.core.limits import MESSAGES_PER_THREAD_MAX, POLL_AFTER_MS
+from understudy.core.run.machine import TERMINAL
+from understudy.ports import Missing, Rows, ThreadBusy, ThreadFull
+from understudy.wire.base import Object
+from understudy.wire.lists import Page
+from understudy.wire.runs import Run, RunStatus
+
+_encode = msgspec.json.Encoder().encode
+
+
+class _Status(msgspec.Struct):
+    status: RunStatus
+
+
+_status_of = msgspec.json.Decoder(_Status).decode
+
+
+def answer(shown: Object | bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """An object as JSON. Bytes are JSON already: objects are stored just as they are answered."""
+    content = shown if isinstance(shown, bytes) else _encode(shown)
+    return Response(content, status_code=status, headers=headers, media_type="application/json")
+
+
+def answer_run(shown: Run | bytes) -> Response:
+    """A run; while it has not ended the SDKs' pollers are told when to ask again."""
+    status = shown.status if isinstance(shown, Run) else _status_of(shown).status
+    return answer(shown, headers={} if status in TERMINAL else {"openai-poll-after-ms": str(POLL_AFTER_MS)})
+
+
+def answer_page(rows: Rows) -> Response:
+    page = Page(
+        data=[Raw(body) for body in rows.bodies],
+        first_id=rows.ids[0] if rows.ids else None,
+        last_id=rows.ids[-1] if rows.ids else None,
+        has_more=rows.has_more,
+    )
+    return answer(page)
+
+
+def found(body: bytes | None, kind: Kind, id_: str) -> bytes:
+    if body is None:
+        raise errors.no_such(kind, id_)
+    return body
+
+
+def error_envelope(error: errors.ApiError, *, flat: bool = False) -> bytes:
+    """All four keys, always. `flat` repeats them at the top, for readers of the specification's error event."""
+    keys = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return _encode({"error": keys, **keys} if flat else {"error": keys})
+
+
+def refusal(missing: Missing | ThreadBusy | ThreadFull, *, adding: str) -> errors.ApiError:
+    """A refusal of the store in the API's words. `adding` says what was to be added: a `message` or a `run`."""
+    match missing:
+        case Missing(kind=kind, id=id_):
+            return errors.no_such(kind, id_)
+        case ThreadBusy(thread_id=thread_id, run_id=run_id):
+            told = errors.thread_locked if adding == "message" else errors.thread_has_run
+            return told(thread_id, run_id)
+        case ThreadFull():
+            return errors.BadRequest(f"A thread holds at most {MESSAGES_PER_THREAD_MAX} messages.")

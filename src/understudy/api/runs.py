@@ -1,0 +1,133 @@
+"""`/threads/runs`, `/threads/{thread_id}/runs` and what is done to a run."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from understudy.api.caller import caller
+from understudy.api.read import page_query, path_id, read_body, read_query
+from understudy.api.references import check_messages, check_resources
+from understudy.api.respond import answer_page, answer_run, found, refusal
+from understudy.api.services import Services
+from understudy.api.sse import EventStream
+from understudy.core import errors
+from understudy.core.ids import ProjectId, RunId
+from understudy.core.objects import new_thread
+from understudy.core.run.defaults import changed_run, new_run, run_settings
+from understudy.core.run.state import RunSettings
+from understudy.engine.frames import sse_object
+from understudy.engine.runs import Moved
+from understudy.engine.stream import RunStream
+from understudy.ports import Missing, ThreadBusy, ThreadFull
+from understudy.wire.lists import IncludeQuery, ListQuery
+from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
+from understudy.wire.threads import CreateThread
+
+
+class RunRoutes:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def create(self, request: Request) -> Response:
+        services, project = self._services, caller(request).project
+        thread_id = path_id(request, "thread")
+        read_query(request, IncludeQuery)
+        body = await read_body(services, request, CreateRun)
+        if not await services.store.thread_exists(project, thread_id):
+            raise errors.no_such("thread", thread_id)
+        check_messages(body.additional_messages or ())
+        run, settings = await self._new_run(project, body, thread_id)
+        messages = tuple(services.message(message, thread_id) for message in body.additional_messages or ())
+        try:
+            moved = await services.runs.start(project, run, settings, messages=messages)
+        except (Missing, ThreadBusy, ThreadFull) as error:
+            raise refusal(error, adding="run") from None
+        return self._answer(moved, stream=body.stream)
+
+    async def create_with_thread(self, request: Request) -> Response:
+        services, project = self._services, caller(request).project
+        body = await read_body(services, request, CreateThreadAndRun)
+        new = body.thread or CreateThread()
+        check_resources(body.tool_resources)
+        check_resources(new.tool_resources)
+        check_messages(new.messages or ())
+        thread = new_thread(
+            new, thread_id=services.new_id("thread"), at=services.now(), run_resources=body.tool_resources
+        )
+        run, settings = await self._new_run(project, body, thread.id)
+        messages = tuple(services.message(message, thread.id) for message in new.messages or ())
+        try:
+            moved = await services.runs.start(project, run, settings, messages=messages, thread=thread)
+        except ThreadFull as error:
+            raise refusal(error, adding="run") from None
+        return self._answer(moved, stream=body.stream, first=sse_object("thread.created", thread))
+
+    async def list(self, request: Request) -> Response:
+        thread_id, project = path_id(request, "thread"), caller(request).project
+        query = read_query(request, ListQuery)
+        if not await self._services.store.thread_exists(project, thread_id):
+            raise errors.no_such("thread", thread_id)
+        return answer_page(await self._services.store.page("run", project, thread_id, page_query(query)))
+
+    async def retrieve(self, request: Request) -> Response:
+        thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
+        project = caller(request).project
+        body = await self._services.store.body("run", project, thread_id, run_id)
+        if body is None:
+            await self._services.runs.load(project, thread_id, run_id)
+        return answer_run(found(body, "run", run_id))
+
+    async def update(self, request: Request) -> Response:
+        thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
+        body = await read_body(self._services, request, UpdateRun, optional=True)
+        project = caller(request).project
+        try:
+            run = await self._services.store.update_run(
+                project, thread_id, run_id, lambda before: changed_run(before, body.metadata)
+            )
+        except Missing:
+            await self._services.runs.load(project, thread_id, run_id)
+            raise errors.no_such("run", run_id) from None
+        return answer_run(run)
+
+    async def cancel(self, request: Request) -> Response:
+        thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
+        return answer_run(await self._services.runs.cancel(caller(request).project, thread_id, run_id))
+
+    async def submit_tool_outputs(self, request: Request) -> Response:
+        thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
+        body = await read_body(self._services, request, SubmitToolOutputs)
+        moved = await self._services.runs.submit(
+            caller(request).project, thread_id, run_id, tuple(body.tool_outputs)
+        )
+        return self._answer(moved, stream=body.stream)
+
+    async def _new_run(
+        self, project: ProjectId, body: CreateRun | CreateThreadAndRun, thread_id: str
+    ) -> tuple[Run, RunSettings]:
+        services = self._services
+        stored = await services.store.assistant(project, body.assistant_id)
+        if stored is None:
+            raise errors.no_such("assistant", body.assistant_id)
+        settings = run_settings(
+            stored.assistant,
+            body,
+            assistant_temperature=stored.given.temperature,
+            assistant_top_p=stored.given.top_p,
+        )
+        run = new_run(
+            body,
+            settings,
+            run_id=services.new_id("run"),
+            thread_id=thread_id,
+            at=services.now(),
+            lifetime_seconds=services.run_lifetime_seconds,
+        )
+        return run, settings
+
+    def _answer(self, moved: Moved, *, stream: bool | None, first: bytes = b"") -> Response:
+        if not stream:
+            return answer_run(moved.run)
+        services = self._services
+        frames = RunStream(services.store, services.bus, RunId(moved.run.id), after_seq=moved.after_seq)
+        return EventStream(frames, first=first)

@@ -1,0 +1,30 @@
+"""What the routes work with, made once in `app.py`."""
+
+from msgspec import Struct
+
+from understudy.core.chat.context import message_tokens
+from understudy.core.objects import new_message
+from understudy.engine.runs import Runs
+from understudy.ports import Bus, Clock, Models, NewId, Store, StoredMessage, Tokens
+from understudy.wire.messages import CreateMessage
+
+
+class Services(Struct, frozen=True, kw_only=True):
+    store: Store
+    bus: Bus
+    runs: Runs
+    models: Models
+    tokens: Tokens
+    clock: Clock
+    new_id: NewId
+    run_lifetime_seconds: int
+    body_bytes_max: int
+    lenient: bool
+
+    def now(self) -> int:
+        return int(self.clock())
+
+    def message(self, body: CreateMessage, thread_id: str) -> StoredMessage:
+        """A message as it will be stored, with what its content costs in tokens."""
+        message = new_message(body, message_id=self.new_id("message"), thread_id=thread_id, at=self.now())
+        return StoredMessage(message=message, tokens=message_tokens(message, self.tokens.count))

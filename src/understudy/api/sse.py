@@ -1,0 +1,63 @@
+"""The event stream's answer: frames as they come, a comment now and then, and an end that is never silent."""
+
+import asyncio
+
+from starlette.background import BackgroundTask
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from understudy.api.respond import error_envelope
+from understudy.core.errors import InternalError
+from understudy.core.limits import PING_SECONDS
+from understudy.engine.frames import DONE, sse_error
+from understudy.engine.stream import RunStream
+
+_PING = b": ping\n\n"
+
+
+class EventStream(Response):
+    """Streams a run until it rests. A client that leaves ends the stream, never the run."""
+
+    media_type = "text/event-stream"
+    charset = "utf-8"
+
+    def __init__(self, stream: RunStream, *, first: bytes = b"") -> None:
+        self._stream = stream
+        self._first = first
+        self.status_code = 200
+        self.background: BackgroundTask | None = None
+        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 ASGI's signature
+        watch = asyncio.create_task(self._watch(receive, send))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if self._first:
+                await send(_piece(self._first))
+            await self._relay(send)
+        finally:
+            watch.cancel()
+            self._stream.close()
+
+    async def _relay(self, send: Send) -> None:
+        while frames := await self._stream.next():
+            await send(_piece(b"".join(frames)))
+        last = b"" if self._stream.finished else sse_error(error_envelope(InternalError(), flat=True))
+        await send({"type": "http.response.body", "body": last + DONE, "more_body": False})
+
+    async def _watch(self, receive: Receive, send: Send) -> None:
+        """Keeps proxies awake, and notices when the client leaves."""
+        while True:
+            try:
+                async with asyncio.timeout(PING_SECONDS):
+                    message = await receive()
+            except TimeoutError:
+                await send(_piece(_PING))
+                continue
+            if message["type"] == "http.disconnect":
+                self._stream.close()
+                return
+
+
+def _piece(body: bytes) -> dict[str, object]:
+    return {"type": "http.response.body", "body": body, "more_body": True}

@@ -1,0 +1,58 @@
+"""`/threads`."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from understudy.api.caller import caller
+from understudy.api.read import path_id, read_body
+from understudy.api.references import check_messages, check_resources
+from understudy.api.respond import answer, found
+from understudy.api.services import Services
+from understudy.core import errors
+from understudy.core.objects import changed_thread, new_thread
+from understudy.ports import Missing
+from understudy.wire.base import Deleted
+from understudy.wire.threads import CreateThread, UpdateThread
+
+
+class Threads:
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def create(self, request: Request) -> Response:
+        services = self._services
+        body = await read_body(services, request, CreateThread, optional=True)
+        check_resources(body.tool_resources)
+        check_messages(body.messages or ())
+        thread = new_thread(body, thread_id=services.new_id("thread"), at=services.now())
+        messages = [services.message(message, thread.id) for message in body.messages or ()]
+        await services.store.add_thread(caller(request).project, thread, messages)
+        return answer(thread)
+
+    async def retrieve(self, request: Request) -> Response:
+        thread_id = path_id(request, "thread")
+        body = await self._services.store.body("thread", caller(request).project, None, thread_id)
+        return answer(found(body, "thread", thread_id))
+
+    async def update(self, request: Request) -> Response:
+        thread_id = path_id(request, "thread")
+        body = await read_body(self._services, request, UpdateThread, optional=True)
+        check_resources(body.tool_resources)
+        try:
+            thread = await self._services.store.update_thread(
+                caller(request).project, thread_id, lambda before: changed_thread(before, body)
+            )
+        except Missing:
+            raise errors.no_such("thread", thread_id) from None
+        return answer(thread)
+
+    async def delete(self, request: Request) -> Response:
+        """Everything under the thread goes with it; a run that is being worked on is let go of."""
+        thread_id = path_id(request, "thread")
+        stopped = await self._services.store.delete_thread(caller(request).project, thread_id)
+        if stopped is None:
+            raise errors.no_such("thread", thread_id)
+        for run_id in stopped:
+            self._services.bus.interrupt(run_id)
+            self._services.bus.retire(run_id)
+        return answer(Deleted(id=thread_id, object="thread.deleted"))

@@ -1,0 +1,133 @@
+"""The composition root: the only place that names adapters. Settings in, an ASGI application out."""
+
+import socket
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from understudy import __version__, entropy
+from understudy.api.edge import Edge, EdgeSettings
+from understudy.api.routes import operations, router
+from understudy.api.services import Services
+from understudy.bus.memory import MemoryBus
+from understudy.engine.journal import Journal
+from understudy.engine.run_loop import RunLoop
+from understudy.engine.runs import Desk, NoDesk, Runs
+from understudy.engine.sweep import Sweep
+from understudy.keys import Authenticator, Keys
+from understudy.models.http import HttpModels
+from understudy.models.local import LocalModels
+from understudy.models.upstream import Upstream
+from understudy.ports import Models, Store
+from understudy.settings import Settings
+from understudy.store.sqlite import open_sqlite
+from understudy.tokens import SplintrTokens
+from understudy.worker.worker import Worker
+
+log = structlog.get_logger()
+
+DATABASE = "understudy.db"
+
+
+def create_app(settings: Settings) -> "Understudy":
+    """The application. What it needs is opened when the server starts its lifespan, and closed at its end."""
+    return Understudy(settings)
+
+
+class Understudy:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._edge: ASGIApp | None = None
+        self._open = AsyncExitStack()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            assert self._edge is not None, "the server must run the application's lifespan"
+            await self._edge(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except Exception as error:
+            log.exception("start_failed")
+            await self._open.aclose()
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def start(self) -> None:
+        settings, opened = self._settings, self._open
+        data_dir = Path(settings.data_dir)
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = await open_sqlite(data_dir / DATABASE)
+        opened.push_async_callback(store.close)
+        bus = MemoryBus(entropy.now)
+        opened.push_async_callback(bus.close)
+        models = make_models(settings)
+        opened.push_async_callback(models.close)
+        self._edge = await self._assemble(store, bus, models)
+
+    async def stop(self) -> None:
+        """Hands on what is being worked on, then closes everything, newest first."""
+        await self._open.aclose()
+
+    async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
+        settings = self._settings
+        journal = Journal(store, bus)
+        tokens = SplintrTokens()
+        desk: Desk = NoDesk()
+        worker: Worker | None = None
+        if settings.worker:
+            owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
+            desk = worker = Worker(
+                store, journal, bus, entropy.now, owner=owner, places=settings.runs_per_worker
+            )
+        runs = Runs(store, journal, bus, desk, entropy.now)
+        if worker is not None:
+            loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
+            worker.start(loop, Sweep(store, runs, entropy.now))
+            self._open.push_async_callback(worker.stop)
+        services = Services(
+            store=store,
+            bus=bus,
+            runs=runs,
+            models=models,
+            tokens=tokens,
+            clock=entropy.now,
+            new_id=entropy.new_id,
+            run_lifetime_seconds=settings.run_lifetime_seconds,
+            body_bytes_max=settings.body_bytes_max,
+            lenient=settings.unknown_keys == "drop",
+        )
+        return Edge(
+            router(operations(services), version=__version__),
+            Authenticator(store, settings.api_key, entropy.now),
+            EdgeSettings(organization=settings.organization, beta_required=settings.beta_header == "required"),
+            clock=entropy.now,
+            new_id=entropy.new_id,
+        )
+
+
+def make_models(settings: Settings) -> Models:
+    """The configured model server; without one the bundled stand-in."""
+    if settings.upstream_base_url is not None or not settings.local_model:
+        return HttpModels(
+            Upstream(
+                name="upstream",
+                base_url=settings.upstream_base_url or "",
+                api_key=settings.upstream_api_key,
+                headers=settings.upstream_headers,
+                context_window_tokens=settings.upstream_context_window,
+                connect_seconds=settings.upstream_connect_seconds,
+                silence_seconds=settings.upstream_silence_seconds,
+            )
+        )
+    return LocalModels(gguf=None, model="", new_id=entropy.new_id)

@@ -1,0 +1,161 @@
+"""Live events within one process: a log of frames per run, kept for a while after the run rests."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from understudy.core.ids import RunId
+from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
+from understudy.ports import Clock, Frame
+from understudy.wire.events import RESTING
+
+
+class _Topic:
+    """One run's frames, oldest first. `dropped` counts those that were let go to stay within bounds."""
+
+    __slots__ = ("dropped", "followers", "frames", "held_from", "size_bytes")
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.dropped = 0
+        self.size_bytes = 0
+        self.held_from: int | None = None
+        self.followers: set[MemoryFollower] = set()
+
+    def add(self, frames: Sequence[Frame]) -> None:
+        if self.held_from is None:
+            self.held_from = next((frame.seq for frame in frames if frame.seq is not None), None)
+        self.frames.extend(frames)
+        self.size_bytes += sum(len(frame.data) for frame in frames)
+        if self.size_bytes > BUS_RUN_BYTES_MAX:
+            self._drop_half()
+
+    def _drop_half(self) -> None:
+        """Readers that had not taken the dropped frames yet fill the gap from the fact log."""
+        half = len(self.frames) // 2
+        self.size_bytes -= sum(len(frame.data) for frame in self.frames[:half])
+        self.dropped += half
+        del self.frames[:half]
+        self.held_from = next((frame.seq for frame in self.frames if frame.seq is not None), None)
+
+
+class MemoryFollower:
+    def __init__(self, topic: _Topic, let_go: Callable[["MemoryFollower"], None]) -> None:
+        self._topic = topic
+        self._let_go = let_go
+        self._taken = topic.dropped
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+        self.held_from = topic.held_from
+
+    async def next(self) -> Sequence[Frame]:
+        while not self._closed:
+            topic = self._topic
+            start = max(self._taken - topic.dropped, 0)
+            if start < len(topic.frames):
+                self._taken = topic.dropped + len(topic.frames)
+                return topic.frames[start:]
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return ()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._let_go(self)
+            self.wake()
+
+
+class MemoryBus:
+    """The bus of a single process. Not for threads: everything happens on the event loop's own."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._topics: dict[RunId, _Topic] = {}
+        self._resting: OrderedDict[RunId, float] = OrderedDict()
+        self._work = asyncio.Event()
+        self._interrupts: dict[RunId, list[Callable[[], None]]] = {}
+
+    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None:
+        if not frames:
+            return
+        topic = self._topics.get(run_id)
+        if topic is None:
+            topic = self._topics[run_id] = _Topic()
+        topic.add(frames)
+        for follower in topic.followers:
+            follower.wake()
+        if frames[-1].event in RESTING:
+            self._resting[run_id] = self._clock() + BUS_KEEP_SECONDS
+            self._forget()
+        elif run_id in self._resting:
+            del self._resting[run_id]
+
+    def _forget(self) -> None:
+        """Lets go of runs that have rested long enough; one that still has readers is kept for as long again."""
+        now = self._clock()
+        while self._resting:
+            run_id, until = next(iter(self._resting.items()))
+            if until > now:
+                return
+            del self._resting[run_id]
+            topic = self._topics.get(run_id)
+            if topic is not None and topic.followers:
+                self._resting[run_id] = now + BUS_KEEP_SECONDS
+            else:
+                self._topics.pop(run_id, None)
+
+    def follow(self, run_id: RunId) -> MemoryFollower:
+        topic = self._topics.get(run_id)
+        if topic is None:
+            topic = self._topics[run_id] = _Topic()
+
+        def let_go(follower: MemoryFollower) -> None:
+            topic.followers.discard(follower)
+            if not topic.frames and not topic.followers and self._topics.get(run_id) is topic:
+                del self._topics[run_id]
+
+        follower = MemoryFollower(topic, let_go)
+        topic.followers.add(follower)
+        return follower
+
+    def retire(self, run_id: RunId) -> None:
+        self._resting.pop(run_id, None)
+        topic = self._topics.pop(run_id, None)
+        if topic is not None:
+            for follower in tuple(topic.followers):
+                follower.close()
+
+    def wake(self) -> None:
+        self._work.set()
+
+    async def wait_for_work(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._work.wait()
+        except TimeoutError:
+            pass
+        self._work.clear()
+
+    def interrupt(self, run_id: RunId) -> None:
+        for call in tuple(self._interrupts.get(run_id, ())):
+            call()
+
+    def on_interrupt(self, run_id: RunId, call: Callable[[], None]) -> Callable[[], None]:
+        calls = self._interrupts.setdefault(run_id, [])
+        calls.append(call)
+
+        def stop() -> None:
+            calls.remove(call)
+            if not calls:
+                self._interrupts.pop(run_id, None)
+
+        return stop
+
+    async def close(self) -> None:
+        for run_id in tuple(self._topics):
+            self.retire(run_id)

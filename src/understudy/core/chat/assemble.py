@@ -1,0 +1,289 @@
+"""One model turn: Chat Completions chunks in, pieces of a message and of tool calls out.
+
+Model servers disagree about the fields of a streamed tool call; what each of them leaves out or repeats is settled
+here, so that nothing behind this module sees it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from understudy.core.limits import CALLS_PER_TURN_MAX, COMPLETION_BYTES_MAX
+from understudy.wire.chat import Chunk, ChunkFunction, ChunkToolCall, ChunkUsage
+from understudy.wire.messages import Part, RefusalPart, TextPart, TextValue
+from understudy.wire.runs import Usage
+from understudy.wire.steps import FunctionCall, FunctionOutcome
+
+
+class TextPiece(Struct, frozen=True):
+    """`index` is the content part's place in its message; `first` is true once per part."""
+
+    value: str
+    index: int
+    first: bool
+
+
+class RefusalPiece(Struct, frozen=True):
+    value: str
+    index: int
+    first: bool
+
+
+class CallStarted(Struct, frozen=True):
+    """`index` is the call's place in its step."""
+
+    index: int
+    id: str
+    name: str
+
+
+class CallArguments(Struct, frozen=True):
+    index: int
+    arguments: str
+
+
+Piece: TypeAlias = TextPiece | RefusalPiece | CallStarted | CallArguments
+Verdict: TypeAlias = Literal["stopped", "truncated", "filtered", "no_finish"]
+
+# Any other word means that the model stopped of its own accord. `model_length` and `error` are Mistral's.
+_VERDICTS: Final[Mapping[str, Verdict]] = {
+    "length": "truncated",
+    "max_tokens": "truncated",
+    "model_length": "truncated",
+    "content_filter": "filtered",
+    "error": "no_finish",
+}
+
+
+class TurnTooLarge(Exception):
+    """The model's answer broke a limit of ours. What came before it is still in the turn."""
+
+
+class Turn:
+    """What a model has said so far.
+
+    `content` and `calls` are at every moment the sum of the pieces handed out, so what is stored of a turn that is
+    cut off is what its clients were shown. Calls are numbered in the order in which they first appear.
+
+    Text that arrives after the first sign of a call is left out: a step's message is completed before its calls
+    begin, and cannot be opened again. `late_characters` counts what was lost, without white space.
+
+    With `one_call` the first call is kept and all others are left out. A call that never got a name is left out too:
+    nobody could answer it.
+    """
+
+    def __init__(self, *, new_call_id: Callable[[], str], one_call: bool = False) -> None:
+        self._new_call_id = new_call_id
+        self._one_call = one_call
+        self._parts: list[tuple[Literal["text", "refusal"], list[str]]] = []
+        self._calls: list[_Call] = []
+        self._front = 0  # the call that is being handed out; those after it wait until it is whole
+        self._started: list[_Call] = []
+        self._routes = _Routes()
+        self._bytes = 0
+        self._usage: ChunkUsage | None = None
+        self.finish_reason: str | None = None
+        self.late_characters = 0
+
+    @property
+    def content(self) -> tuple[Part, ...]:
+        return tuple(
+            TextPart(text=TextValue(value="".join(values))) if kind == "text" else RefusalPart(refusal="".join(values))
+            for kind, values in self._parts
+        )
+
+    @property
+    def calls(self) -> tuple[FunctionCall, ...]:
+        return tuple(
+            FunctionCall(id=call.id, function=FunctionOutcome(name=call.name, arguments=call.shown()))
+            for call in self._started
+        )
+
+    @property
+    def usage(self) -> Usage:
+        """Zeros when the server reported none: see `usage_reported`. Of several reports the last one counts."""
+        usage = self._usage or ChunkUsage()
+        return Usage(
+            prompt_tokens=usage.prompt_tokens,
+            completion_tokens=usage.completion_tokens,
+            total_tokens=usage.prompt_tokens + usage.completion_tokens,
+        )
+
+    @property
+    def usage_reported(self) -> bool:
+        return self._usage is not None
+
+    @property
+    def empty(self) -> bool:
+        return not self._parts and not self._started
+
+    def verdict(self) -> Verdict:
+        """How the turn ended, as its `finish_reason` tells. `no_finish`: the answer broke off and is not to be used."""
+        if self.finish_reason is None:
+            return "no_finish"
+        return _VERDICTS.get(self.finish_reason, "stopped")
+
+    def feed(self, chunk: Chunk) -> Sequence[Piece]:
+        """The pieces that can be shown now. Raises `TurnTooLarge`."""
+        if chunk.usage is not None:
+            self._usage = chunk.usage
+        if not chunk.choices:
+            return ()
+        choice = chunk.choices[0]
+        pieces: list[Piece] = []
+        if choice.delta.content:
+            pieces += self._add_text("text", choice.delta.content)
+        if choice.delta.refusal:
+            pieces += self._add_text("refusal", choice.delta.refusal)
+        if choice.delta.tool_calls:
+            for part in choice.delta.tool_calls:
+                self._add_call(part)
+            pieces += self._release(ended=False)
+        if choice.finish_reason:
+            self.finish_reason = choice.finish_reason
+        return pieces
+
+    def finish(self) -> Sequence[Piece]:
+        """The pieces that were held back. No chunk follows."""
+        return self._release(ended=True)
+
+    def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Sequence[Piece]:
+        self._measure(value)
+        if self._routes.seen:
+            self.late_characters += len("".join(value.split()))
+            return ()
+        first = not self._parts or self._parts[-1][0] != kind
+        if first:
+            self._parts.append((kind, []))
+        self._parts[-1][1].append(value)
+        index = len(self._parts) - 1
+        piece = TextPiece if kind == "text" else RefusalPiece
+        return (piece(value, index, first),)
+
+    def _add_call(self, part: ChunkToolCall) -> None:
+        function = part.function or ChunkFunction()
+        name, arguments = function.name or "", function.arguments or ""
+        self._measure(name, arguments)
+        call = self._routes.find(part.index, part.id or "", name, arguments)
+        if call is None:
+            if self._routes.seen >= CALLS_PER_TURN_MAX:
+                raise TurnTooLarge(f"The model made more than {CALLS_PER_TURN_MAX} tool calls at once.")
+            call = self._routes.open()
+            if not (self._one_call and self._calls):
+                self._calls.append(call)
+        self._routes.touch(call, part.index, part.id or "")
+        call.add(name, arguments)
+
+    def _release(self, *, ended: bool) -> list[Piece]:
+        pieces: list[Piece] = []
+        while self._front < len(self._calls):
+            call = self._calls[self._front]
+            # A name may come in pieces, and an id late: both are settled when the arguments begin.
+            if call.index is None and call.name and (call.fragments or ended):
+                call.index = len(self._started)
+                taken = {other.id for other in self._started}
+                call.id = call.server_id if call.server_id not in taken | {""} else self._new_call_id()
+                self._started.append(call)
+                pieces.append(CallStarted(call.index, call.id, call.name))
+            if call.index is not None and (arguments := call.show()):
+                pieces.append(CallArguments(call.index, arguments))
+            is_last = self._front + 1 == len(self._calls)
+            if not ended and (is_last or call.index is None or not call.whole()):
+                break
+            call.closed = True
+            self._front += 1
+        return pieces
+
+    def _measure(self, *values: str) -> None:
+        for value in values:
+            self._bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+        if self._bytes > COMPLETION_BYTES_MAX:
+            raise TurnTooLarge(f"The model's answer is longer than {COMPLETION_BYTES_MAX} bytes.")
+
+
+class _Call:
+    """A call as its server streams it. `id` and `index` are set when it is first shown."""
+
+    def __init__(self) -> None:
+        self.id = ""
+        self.index: int | None = None
+        self.server_id = ""
+        self.name = ""
+        self.fragments: list[str] = []
+        self.closed = False
+        self._shown = 0
+        self._parsed = 0
+        self._whole = False
+
+    def add(self, name: str, arguments: str) -> None:
+        # Some servers repeat the whole name in every chunk; none was seen to change it once arguments have begun.
+        if name != self.name and not (self.name and self.fragments):
+            self.name += name
+        # What follows a whole JSON object after the next call has begun cannot be arguments.
+        if arguments and not self.closed:
+            self.fragments.append(arguments)
+
+    def show(self) -> str:
+        """The arguments not handed out yet."""
+        new = "".join(self.fragments[self._shown :])
+        self._shown = len(self.fragments)
+        return new
+
+    def shown(self) -> str:
+        return "".join(self.fragments[: self._shown])
+
+    def whole(self) -> bool:
+        """The arguments are a JSON object, so that nothing more can come."""
+        if self._parsed != len(self.fragments) and self.fragments[-1].rstrip().endswith("}"):
+            self._parsed = len(self.fragments)
+            try:
+                self._whole = isinstance(msgspec.json.decode("".join(self.fragments)), dict)
+            except msgspec.DecodeError:
+                self._whole = False
+        return self._whole
+
+
+class _Routes:
+    """Which call a chunk belongs to: by its `index`, else by its `id`, else it goes on with the last one."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}
+        self._last: _Call | None = None
+
+    def find(self, index: int | None, id_: str, name: str, arguments: str) -> _Call | None:
+        """The call that these fields continue; `None` when they begin another."""
+        if index is not None:
+            call = self._by_index.get(index)
+        elif id_:
+            call = self._by_id.get(id_)
+        else:
+            call = None if name else self._last
+        return None if call is None or _begins_another(call, id_, name, arguments) else call
+
+    def open(self) -> _Call:
+        self.seen += 1
+        return _Call()
+
+    def touch(self, call: _Call, index: int | None, id_: str) -> None:
+        """Chunks that name this index or this id belong to this call from now on."""
+        self._last = call
+        if index is not None:
+            self._by_index[index] = call
+        if id_ and not call.server_id and call.index is None:
+            call.server_id = id_
+        if id_:
+            self._by_id[id_] = call
+
+
+def _begins_another(call: _Call, id_: str, name: str, arguments: str) -> bool:
+    if id_ and call.server_id and id_ != call.server_id:
+        return True
+    if not (name and call.name and call.fragments):
+        return False
+    # Servers that send whole calls without ids may give all of them index 0: then a name after complete arguments
+    # tells them apart, even when the same function is called twice.
+    return name != call.name or (not id_ and arguments != "" and call.whole())

@@ -1,0 +1,58 @@
+"""The only writer of a run's state: rows and fact log in one transaction, then the readers are told.
+
+A client that saw `...completed` and then asks with GET sees `completed`, because nothing is published before it is
+durable; and what is durable is published even if the caller is cancelled meanwhile. Whoever loses a race gets `SeqConflict`, loads the run and decides again.
+"""
+
+import asyncio
+from typing import Literal
+
+from msgspec.structs import replace
+
+from understudy.core.ids import RunId
+from understudy.core.run.machine import Decision
+from understudy.engine.frames import fact_frames
+from understudy.ports import Append, Bus, Lease, NewRun, Store, StoredRun
+
+
+class Journal:
+    def __init__(self, store: Store, bus: Bus) -> None:
+        self._store = store
+        self._bus = bus
+
+    async def begin(self, new: NewRun) -> StoredRun:
+        """Writes a new run. Raises what `Store.add_run` raises."""
+        return await asyncio.shield(self._begin(new))
+
+    async def _begin(self, new: NewRun) -> StoredRun:
+        seq = await self._store.add_run(new)
+        self._bus.publish(RunId(new.state.run.id), fact_frames(new.facts, seq))
+        return StoredRun(project=new.project, state=new.state, settings=new.settings, seq=seq, lease=new.lease)
+
+    async def append(
+        self,
+        stored: StoredRun,
+        decision: Decision,
+        *,
+        owner: str | None = None,
+        lease: Lease | Literal["keep"] | None = "keep",
+        message_tokens: int = 0,
+    ) -> StoredRun:
+        """The run as it is behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
+        append = Append(
+            run_id=RunId(stored.state.run.id),
+            expected_seq=stored.seq,
+            before=stored.state,
+            after=decision.after,
+            facts=decision.facts,
+            owner=owner,
+            lease=lease,
+            message_tokens=message_tokens,
+        )
+        seq = await asyncio.shield(self._append(append))
+        return replace(stored, state=decision.after, seq=seq, lease=stored.lease if lease == "keep" else lease)
+
+    async def _append(self, append: Append) -> int:
+        seq = await self._store.append(append)
+        self._bus.publish(append.run_id, fact_frames(append.facts, seq))
+        return seq

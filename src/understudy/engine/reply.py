@@ -1,0 +1,139 @@
+"""A run in a worker's hands, and one model turn of it on its way to the thread and to the readers."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from understudy.core.chat.assemble import CallArguments, CallStarted, Piece, RefusalPiece, TextPiece, Turn
+from understudy.core.chat.deltas import empty_text_delta, message_delta, step_delta
+from understudy.core.ids import RunId
+from understudy.core.run.inputs import Expire, Input, ModelCalls, ModelFailed, ModelText, Stopped
+from understudy.core.run.machine import decide
+from understudy.engine.frames import delta_frame
+from understudy.engine.journal import Journal
+from understudy.ports import Bus, Clock, Frame, NewId, Store, StoredRun
+from understudy.wire.chat import Chunk
+from understudy.wire.messages import RefusalPart, TextPart
+from understudy.wire.runs import Run
+
+_Ending = TypeVar("_Ending", Stopped, Expire, ModelFailed, Stopped | Expire | ModelFailed)
+
+
+class HeldRun:
+    """The newest known row of a run, and appends that only its lease's owner may make."""
+
+    def __init__(self, stored: StoredRun, owner: str, journal: Journal, *, clock: Clock, new_id: NewId) -> None:
+        self.stored = stored
+        self.owner = owner
+        self.new_id = new_id
+        self._journal = journal
+        self._clock = clock
+        self._dropped = False
+
+    @property
+    def run(self) -> Run:
+        return self.stored.state.run
+
+    @property
+    def working(self) -> bool:
+        """Whether there is something left to do for this owner."""
+        return not self._dropped and self.run.status == "in_progress"
+
+    def now(self) -> int:
+        return int(self._clock())
+
+    async def append(self, happened: Input, *, message_tokens: int = 0) -> None:
+        """Raises `Superseded`, `SeqConflict`, `Missing`, `StoreUnavailable`. A run that rests is freed."""
+        decision = decide(self.stored.state, happened)
+        goes_on = decision.after.run.status == "in_progress"
+        self.stored = await self._journal.append(
+            self.stored,
+            decision,
+            owner=self.owner,
+            lease="keep" if goes_on else None,
+            message_tokens=message_tokens,
+        )
+
+    async def reload(self, store: Store) -> bool:
+        """Whether the run still exists, is active and is this owner's."""
+        fresh = await store.run(RunId(self.run.id))
+        if fresh is None or fresh.lease is None or fresh.lease.owner != self.owner:
+            self.drop()
+            return False
+        self.stored = fresh
+        return True
+
+    def drop(self) -> None:
+        """Stops working on it: it is gone, or somebody else's."""
+        self._dropped = True
+
+
+class Reply:
+    """One model turn: chunks in, facts and deltas out, in the order of the contract's section 4.3."""
+
+    def __init__(self, held: HeldRun, turn: Turn, bus: Bus) -> None:
+        self.turn = turn
+        self._held = held
+        self._bus = bus
+
+    @property
+    def text(self) -> str:
+        """All that the message says."""
+        return "".join(
+            part.text.value if isinstance(part, TextPart) else part.refusal
+            for part in self.turn.content
+            if isinstance(part, TextPart | RefusalPart)
+        )
+
+    async def take(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            await self._show(self.turn.feed(chunk))
+
+    async def finish(self) -> None:
+        """The model has said all: shows what was held back."""
+        await self._show(self.turn.finish())
+
+    async def ensure_begun(self) -> None:
+        """An empty answer is a message too, and the SDKs need one delta of it."""
+        if self._held.stored.state.step is None:
+            message_id = await self._begin_message()
+            self._publish([delta_frame(empty_text_delta(message_id))])
+
+    def with_remains(self, ending: _Ending) -> _Ending:
+        """The ending, with what had arrived of the message or of the calls."""
+        return replace(ending, content=self.turn.content, calls=self.turn.calls)
+
+    async def _show(self, pieces: Sequence[Piece]) -> None:
+        frames: list[Frame] = []
+        for piece in pieces:
+            state = self._held.stored.state
+            match piece:
+                case TextPiece() | RefusalPiece():
+                    message_id = state.message.id if state.message is not None else await self._begin_message()
+                    frames.append(delta_frame(message_delta(message_id, piece)))
+                case CallStarted() | CallArguments():
+                    if state.step is None or state.message is not None:
+                        self._publish(frames)
+                        frames = []
+                        step_id = await self._begin_calls()
+                    else:
+                        step_id = state.step.id
+                    frames.append(delta_frame(step_delta(step_id, piece)))
+        self._publish(frames)
+
+    def _publish(self, frames: Sequence[Frame]) -> None:
+        self._bus.publish(RunId(self._held.run.id), frames)
+
+    async def _begin_message(self) -> str:
+        held = self._held
+        message_id = held.new_id("message")
+        await held.append(ModelText(at=held.now(), step_id=held.new_id("step"), message_id=message_id))
+        return message_id
+
+    async def _begin_calls(self) -> str:
+        """Completes the message that the turn began with, if any, and opens the step of its calls."""
+        held = self._held
+        step_id = held.new_id("step")
+        await held.append(ModelCalls(at=held.now(), step_id=step_id, content=self.turn.content))
+        return step_id

@@ -1,0 +1,247 @@
+"""The loop model -> tools -> model, for a run that this process holds the lease of.
+
+What may happen is decided in `core/run/machine.py`, what the model is shown in `core/chat/context.py`; here things
+are done in order: compose, ask, and for each thing that arrives decide, append, publish.
+"""
+
+import asyncio
+from functools import partial
+
+import structlog
+
+from understudy.core import errors
+from understudy.core.chat.assemble import Turn, TurnTooLarge
+from understudy.core.chat.budget import Corrections
+from understudy.core.chat.context import Prompt, Spent, compose
+from understudy.core.ids import RunId
+from understudy.core.limits import (
+    CONFLICT_RETRIES_MAX,
+    TURNS_PER_RUN_MAX,
+    UPSTREAM_ATTEMPTS_MAX,
+    UPSTREAM_RETRY_SECONDS,
+    UPSTREAM_RETRY_SECONDS_MAX,
+)
+from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped, ModelTruncated, Stopped
+from understudy.core.run.machine import Decision, Superseded
+from understudy.engine.attention import Attention, CalledAway
+from understudy.engine.journal import Journal
+from understudy.engine.reply import HeldRun, Reply
+from understudy.engine.window import load_window
+from understudy.ports import (
+    Bus,
+    ChunkStream,
+    Clock,
+    Missing,
+    ModelError,
+    Models,
+    NewId,
+    SeqConflict,
+    Store,
+    StoredRun,
+    StoreUnavailable,
+    Tokens,
+)
+from understudy.wire.chat import ChatRequest
+from understudy.wire.runs import Usage
+from understudy.wire.tools import FunctionTool
+
+log = structlog.get_logger()
+
+NO_FINISH = "The model server's answer ended without a finish reason."
+TOO_MANY_TURNS = f"The run took more than {TURNS_PER_RUN_MAX} model calls."
+
+
+class RunLoop:
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        bus: Bus,
+        models: Models,
+        tokens: Tokens,
+        *,
+        clock: Clock,
+        new_id: NewId,
+    ) -> None:
+        self._store = store
+        self._journal = journal
+        self._bus = bus
+        self._models = models
+        self._tokens = tokens
+        self._clock = clock
+        self._new_id = new_id
+        self._corrections = Corrections()
+
+    async def work(self, stored: StoredRun, owner: str) -> None:
+        """Works on a run in progress until it rests, or is no longer the owner's.
+
+        When the task is cancelled, the lease is given back, so that another worker can go on at once.
+        """
+        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id)
+        expires_at = stored.state.run.expires_at
+        attention = Attention(seconds=(expires_at or 0) - self._clock())
+        stop_listening = self._bus.on_interrupt(RunId(held.run.id), attention.call_away)
+        try:
+            while held.working:
+                await self._turn(held, attention)
+        except StoreUnavailable:
+            # Nothing can be written, not even the failure. The lease runs out, and then the run is tried again.
+            log.warning("run_left_to_its_lease", run_id=held.run.id, exc_info=True)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._hand_back(held))
+            raise
+        finally:
+            stop_listening()
+            attention.close()
+
+    async def _turn(self, held: HeldRun, attention: Attention) -> None:
+        """One model turn, whatever becomes of it."""
+        reply: Reply | None = None
+        try:
+            prepared = await self._prepare(held)
+            if not isinstance(prepared, Prompt):
+                await held.append(prepared)
+                return
+            turn = Turn(
+                new_call_id=lambda: self._new_id("call"), one_call=held.stored.settings.parallel_tool_calls is False
+            )
+            reply = Reply(held, turn, self._bus)
+            await self._listen(prepared.request, reply, attention)
+            await self._conclude(held, reply, prepared)
+        except (CalledAway, SeqConflict, Superseded, Missing):
+            await self._let_go(held, reply)
+        except ModelError as error:
+            log.info("model_failed", run_id=held.run.id, code=error.code, reason=error.message)
+            await self._fail(held, reply, ModelFailed(at=held.now(), code=error.code, message=error.message))
+        except TurnTooLarge as error:
+            await self._fail(held, reply, ModelFailed(at=held.now(), code="server_error", message=str(error)))
+        except (asyncio.CancelledError, StoreUnavailable):
+            raise
+        except Exception:
+            log.exception("run_crashed", run_id=held.run.id)
+            await self._fail(held, reply, ModelFailed(at=held.now(), code="server_error", message=errors.SORRY))
+
+    async def _prepare(self, held: HeldRun) -> Prompt | Input:
+        """The request to send, or what ends the run before one."""
+        state, settings = held.stored.state, held.stored.settings
+        for tool in settings.tools:
+            if not isinstance(tool, FunctionTool):
+                kind = "file_search" if hasattr(tool, "file_search") else "code_interpreter"
+                message = f"This server does not have the tool '{kind}' yet; please run without it."
+                return ModelFailed(at=held.now(), code="server_error", message=message)
+        if state.progress.turns >= TURNS_PER_RUN_MAX:
+            return ModelFailed(at=held.now(), code="server_error", message=TOO_MANY_TURNS)
+        context_window = self._models.context_window(settings.model)
+        correction = self._corrections.ratio(settings.model)
+        composed = compose(
+            run=state.run,
+            settings=settings,
+            turns=state.progress.turns,
+            window=await load_window(self._store, held.stored, context_window, correction),
+            spent=state.progress.usage,
+            correction=correction,
+            context_window_tokens=context_window,
+            count=lambda text: self._tokens.count(text, settings.model),
+        )
+        if isinstance(composed, Spent):
+            return ModelTruncated(at=held.now(), reason=composed.reason)
+        return composed
+
+    async def _listen(self, request: ChatRequest, reply: Reply, attention: Attention) -> None:
+        """Passes the model's answer on while it arrives. Raises `ModelError`, `CalledAway`, `SeqConflict`."""
+        stream = await self._open(request, attention)
+        try:
+            while chunks := await attention.wait(stream.next):
+                await reply.take(chunks)
+            await reply.finish()
+        finally:
+            await asyncio.shield(stream.close())
+
+    async def _open(self, request: ChatRequest, attention: Attention) -> ChunkStream:
+        """Asks again for a while when the model server is busy or away."""
+        pause = UPSTREAM_RETRY_SECONDS
+        for _ in range(UPSTREAM_ATTEMPTS_MAX - 1):
+            try:
+                return await attention.wait(lambda: self._models.chat(request))
+            except ModelError as error:
+                if not error.retryable:
+                    raise
+                seconds = min(error.retry_after or pause, UPSTREAM_RETRY_SECONDS_MAX)
+                log.info("model_retried", reason=error.message, seconds=seconds)
+            await attention.wait(partial(asyncio.sleep, seconds))
+            pause *= 2
+        return await attention.wait(lambda: self._models.chat(request))
+
+    async def _conclude(self, held: HeldRun, reply: Reply, prompt: Prompt) -> None:
+        turn = reply.turn
+        usage = self._usage(held, prompt, reply)
+        match turn.verdict():
+            case "stopped":
+                await reply.ensure_begun()
+                await held.append(
+                    ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage),
+                    message_tokens=self._count(held, reply.text),
+                )
+            case "truncated" | "filtered" as verdict:
+                reason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
+                await held.append(
+                    ModelTruncated(
+                        at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage
+                    ),
+                    message_tokens=self._count(held, reply.text),
+                )
+            case "no_finish":
+                raise ModelError(NO_FINISH)
+
+    def _count(self, held: HeldRun, text: str) -> int:
+        return self._tokens.count(text, held.run.model) if text else 0
+
+    def _usage(self, held: HeldRun, prompt: Prompt, reply: Reply) -> Usage:
+        """What the model server reports; our estimate where it is silent, or the run's limits would mean nothing."""
+        if reply.turn.usage_reported:
+            usage = reply.turn.usage
+            self._corrections.learn(held.run.model, estimated=prompt.tokens, reported=usage.prompt_tokens)
+            return usage
+        arguments = "".join(call.function.arguments for call in reply.turn.calls)
+        completion = self._count(held, reply.text) + self._count(held, arguments)
+        return Usage(
+            prompt_tokens=prompt.tokens, completion_tokens=completion, total_tokens=prompt.tokens + completion
+        )
+
+    async def _fail(self, held: HeldRun, reply: Reply | None, failed: ModelFailed) -> None:
+        try:
+            await held.append(failed if reply is None else reply.with_remains(failed))
+        except (SeqConflict, Superseded, Missing):
+            await self._let_go(held, reply)
+
+    async def _let_go(self, held: HeldRun, reply: Reply | None) -> None:
+        """The run has moved on without this task: ends it as its row says, or leaves it to whoever has it now."""
+        for _ in range(CONFLICT_RETRIES_MAX):
+            if not await held.reload(self._store):
+                return
+            ending = self._ending(held)
+            try:
+                await held.append(ending if reply is None else reply.with_remains(ending))
+            except (SeqConflict, Superseded, Missing):
+                continue
+            return
+        held.drop()
+
+    def _ending(self, held: HeldRun) -> Stopped | Expire | ModelFailed:
+        now = held.now()
+        if held.run.status == "cancelling":
+            return Stopped(at=now)
+        if held.run.expires_at is not None and held.run.expires_at <= now:
+            return Expire(at=now)
+        return ModelFailed(at=now, code="server_error", message=errors.SORRY)
+
+    async def _hand_back(self, held: HeldRun) -> None:
+        """Frees the lease. A run that cannot be written is taken over when its lease has run out."""
+        if not held.working:
+            return
+        try:
+            await self._journal.append(
+                held.stored, Decision((), held.stored.state), owner=held.owner, lease=None
+            )
+        except (SeqConflict, Missing, StoreUnavailable) as refusal:
+            log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))

@@ -1,0 +1,177 @@
+"""What clients do to runs: start, submit outputs, cancel.
+
+Each is load, decide, append, and again on a conflict.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from understudy.core import errors
+from understudy.core.ids import ProjectId, RunId
+from understudy.core.limits import CONFLICT_RETRIES_MAX
+from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, ToolOutputs
+from understudy.core.run.machine import ACTIVE, Decision, decide
+from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
+from understudy.engine.journal import Journal
+from understudy.ports import Bus, Clock, Lease, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.wire.runs import Run, ToolOutput
+from understudy.wire.threads import Thread
+
+
+class Desk(Protocol):
+    """The worker of this process, as far as a request needs it: a place for a run to be worked on at once."""
+
+    def reserve(self) -> Lease | None:
+        """A place, with the lease to write; `None` when there is no room."""
+
+    def begin(self, stored: StoredRun) -> None:
+        """Works on the run, which was written with a reserved lease."""
+
+    def release(self) -> None:
+        """Gives a reserved place back unused."""
+
+
+class NoDesk:
+    """A process without a worker: all runs wait for one elsewhere."""
+
+    def reserve(self) -> Lease | None:
+        return None
+
+    def begin(self, stored: StoredRun) -> None:
+        raise AssertionError(f"{stored.state.run.id} begins without a place")
+
+    def release(self) -> None:
+        raise AssertionError("release without a place")
+
+
+class Moved(Struct, frozen=True):
+    """A run as its request's answer shows it, and the number of the last fact before the request changed it."""
+
+    run: Run
+    after_seq: int
+
+
+class Runs:
+    def __init__(self, store: Store, journal: Journal, bus: Bus, desk: Desk, clock: Clock) -> None:
+        self._store = store
+        self._journal = journal
+        self._bus = bus
+        self._desk = desk
+        self._clock = clock
+
+    async def start(
+        self,
+        project: ProjectId,
+        run: Run,
+        settings: RunSettings,
+        *,
+        messages: tuple[StoredMessage, ...] = (),
+        thread: Thread | None = None,
+    ) -> Moved:
+        """Writes the run, queued, and has it worked on. Raises what `Store.add_run` raises."""
+        created = decide(RunState(run=run), Create(at=run.created_at))
+        lease = self._desk.reserve()
+        decision = created if lease is None else _then(created, Claim(at=run.created_at))
+        new = NewRun(
+            project=project,
+            state=decision.after,
+            settings=settings,
+            facts=decision.facts,
+            messages=messages,
+            thread=thread,
+            lease=lease,
+        )
+        await self._hand_over(lease, self._journal.begin(new))
+        return Moved(created.after.run, 0)
+
+    async def submit(self, project: ProjectId, thread_id: str, run_id: str, outputs: tuple[ToolOutput, ...]) -> Moved:
+        """Answers the open calls. Raises `errors.Conflict`, `errors.NotFound`."""
+        for _ in range(CONFLICT_RETRIES_MAX):
+            stored = await self._current(project, thread_id, run_id)
+            answered = decide(stored.state, ToolOutputs(at=self._now(), outputs=outputs))
+            lease = self._desk.reserve()
+            decision = answered if lease is None else _then(answered, Claim(at=self._now()))
+            try:
+                await self._hand_over(lease, self._journal.append(stored, decision, lease=lease))
+            except SeqConflict:
+                continue
+            return Moved(answered.after.run, stored.seq)
+        raise errors.Unavailable("The run is changing too fast; please try again.")
+
+    async def cancel(self, project: ProjectId, thread_id: str, run_id: str) -> Run:
+        """The run, `cancelling`. Raises `errors.Conflict`, `errors.NotFound`."""
+        for _ in range(CONFLICT_RETRIES_MAX):
+            stored = await self._current(project, thread_id, run_id)
+            decision = decide(stored.state, Cancel(at=self._now()))
+            at_rest = decision.after.run.status not in ACTIVE
+            try:
+                await self._journal.append(stored, decision, lease=None if at_rest else "keep")
+            except SeqConflict:
+                continue
+            self._bus.interrupt(RunId(run_id))
+            return _first_run(decision.facts)
+        raise errors.Unavailable("The run is changing too fast; please try again.")
+
+    async def expire(self, run_id: RunId) -> None:
+        """Ends a run whose time is over, unless somebody else just changed it."""
+        stored = await self._store.run(run_id)
+        if stored is not None and _is_over(stored.state.run, self._now()):
+            await self._expire(stored)
+
+    async def load(self, project: ProjectId, thread_id: str, run_id: str) -> StoredRun:
+        """Raises `errors.NotFound` for a run that this project, or this thread, does not have."""
+        stored = await self._store.run(RunId(run_id))
+        if stored is None or stored.project != project or stored.state.run.thread_id != thread_id:
+            if not await self._store.thread_exists(project, thread_id):
+                raise errors.no_such("thread", thread_id)
+            raise errors.no_such("run", run_id)
+        return stored
+
+    async def _current(self, project: ProjectId, thread_id: str, run_id: str) -> StoredRun:
+        """The run, after its expiry if that was due: a late client meets `expired`, not a race with the sweeper."""
+        stored = await self.load(project, thread_id, run_id)
+        if stored.state.run.status == "requires_action" and _is_over(stored.state.run, self._now()):
+            await self._expire(stored)
+            return await self.load(project, thread_id, run_id)
+        return stored
+
+    async def _expire(self, stored: StoredRun) -> None:
+        try:
+            await self._journal.append(stored, decide(stored.state, Expire(at=self._now())), lease=None)
+        except SeqConflict:
+            return
+
+    async def _hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
+        """Finishes the write although its request may be dropped: a run that was written must be worked on."""
+        await asyncio.shield(self._write_and_hand_over(lease, write))
+
+    async def _write_and_hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
+        if lease is None:
+            await write
+            self._bus.wake()
+            return
+        try:
+            stored = await write
+        except BaseException:
+            self._desk.release()
+            raise
+        self._desk.begin(stored)
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+
+def _then(decision: Decision, happened: Input) -> Decision:
+    following = decide(decision.after, happened)
+    return Decision((*decision.facts, *following.facts), following.after)
+
+
+def _first_run(facts: Sequence[Fact]) -> Run:
+    return next(fact.run for fact in facts if isinstance(fact, RunFact))
+
+
+def _is_over(run: Run, now: int) -> bool:
+    return run.status in ACTIVE and run.expires_at is not None and run.expires_at <= now

@@ -1,0 +1,38 @@
+"""What a run reads of its thread: no more than its model can be shown, however long the thread is."""
+
+from understudy.core.chat.context import Entry, Window, enough, prompt_budget
+from understudy.core.ids import RunId, ThreadId
+from understudy.core.limits import CONTEXT_HEAD_MESSAGES, CONTEXT_PAGE_MESSAGES
+from understudy.ports import Store, StoredMessage, StoredRun
+from understudy.wire.messages import Message
+
+
+async def load_window(store: Store, stored: StoredRun, context_window_tokens: int, correction: float) -> Window:
+    """The newest messages that the budget can hold, the oldest few, and all of the run's own steps."""
+    run, progress = stored.state.run, stored.state.progress
+    thread_id = ThreadId(run.thread_id)
+    budget = prompt_budget(run, progress.usage, context_window_tokens, correction)
+    newest_first: list[Entry] = []
+    own: dict[str, Message] = {}
+    before_seq: int | None = None
+    while not enough(run, newest_first, budget):
+        page = await store.recent_messages(thread_id, before_seq=before_seq, limit=CONTEXT_PAGE_MESSAGES)
+        for one in page:
+            if one.message.run_id == run.id:
+                own[one.message.id] = one.message
+            else:
+                newest_first.append(_entry(one))
+        if len(page) < CONTEXT_PAGE_MESSAGES:
+            break
+        before_seq = page[-1].seq
+    oldest_first = await store.first_messages(thread_id, limit=CONTEXT_HEAD_MESSAGES)
+    return Window(
+        head=[_entry(one) for one in oldest_first if one.message.run_id != run.id],
+        recent=newest_first[::-1],
+        own=await store.steps(RunId(run.id)) if progress.turns else (),
+        own_messages=own,
+    )
+
+
+def _entry(stored: StoredMessage) -> Entry:
+    return Entry(stored.message, stored.tokens)

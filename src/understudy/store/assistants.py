@@ -1,0 +1,40 @@
+"""Assistants' rows."""
+
+from collections.abc import Callable
+
+from understudy.ports import Missing, StoredAssistant
+from understudy.store.codec import decode_assistant, decode_given, encode
+from understudy.store.operations import Op, Query, Row
+
+_INSERT = "INSERT INTO assistants (id, project, given, body) VALUES (?, ?, ?, ?)"
+_SELECT = "SELECT body, given FROM assistants WHERE id = ? AND project = ?"
+_UPDATE = "UPDATE assistants SET given = ?, body = ? WHERE id = ?"
+_DELETE = "DELETE FROM assistants WHERE id = ? AND project = ? RETURNING id"
+
+
+def add_assistant(project: str, stored: StoredAssistant) -> Op[None]:
+    yield Query(_INSERT, (stored.assistant.id, project, encode(stored.given), encode(stored.assistant)))
+
+
+def assistant(project: str, assistant_id: str) -> Op[StoredAssistant | None]:
+    rows = yield Query(_SELECT, (assistant_id, project))
+    return _stored(rows[0]) if rows else None
+
+
+def update_assistant(
+    project: str, assistant_id: str, change: Callable[[StoredAssistant], StoredAssistant]
+) -> Op[StoredAssistant]:
+    rows = yield Query(_SELECT, (assistant_id, project), locks=True)
+    if not rows:
+        raise Missing("assistant", assistant_id)
+    changed = change(_stored(rows[0]))
+    yield Query(_UPDATE, (encode(changed.given), encode(changed.assistant), assistant_id))
+    return changed
+
+
+def delete_assistant(project: str, assistant_id: str) -> Op[bool]:
+    return bool((yield Query(_DELETE, (assistant_id, project))))
+
+
+def _stored(row: Row) -> StoredAssistant:
+    return StoredAssistant(assistant=decode_assistant(row[0]), given=decode_given(row[1]))

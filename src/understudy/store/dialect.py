@@ -1,0 +1,11 @@
+"""What engines call differently when tables are made. Queries and changes of rows need no dialect."""
+
+from msgspec import Struct
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    sequence: str  # the column type of a key that numbers rows upwards and never gives a number twice
+    integer: str  # 64 bits
+    real: str  # 64 bits
+    bytes: str
+    table_options: str = ""

@@ -1,0 +1,118 @@
+"""The log of a run's facts, and the rows of steps and messages that facts change."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, StepFact
+from understudy.ports import LoggedFact
+from understudy.store.codec import decode_step, encode
+from understudy.store.messages import discard_message, insert_run_message, replace_run_message
+from understudy.store.operations import Op, Query, all_rows
+from understudy.wire.messages import Message
+from understudy.wire.steps import RunStep
+
+_INSERT_STEP = "INSERT INTO steps (id, run_id, status, body) VALUES (?, ?, ?, ?)"
+_UPDATE_STEP = "UPDATE steps SET status = ?, body = ? WHERE id = ?"
+_DELETE_STEP = "DELETE FROM steps WHERE id = ?"
+_INSERT_FACT = "INSERT INTO facts (run_id, seq, event, body) VALUES (?, ?, ?, ?)"
+
+# Index: steps_by_run.
+_STEPS = "SELECT seq, body FROM steps WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+# Index: the primary key (run_id, seq).
+_FACTS = "SELECT seq, event, body FROM facts WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+
+
+class DiscardedIds(Struct, frozen=True, kw_only=True):
+    """What the log keeps of a `Discarded`."""
+
+    step_id: str
+    message_id: str | None
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """The newest form of each step and message that facts touch, by id and in the order of their first facts."""
+
+    steps: dict[str, RunStep]
+    messages: dict[str, Message]
+    discarded: Sequence[Discarded]
+
+
+def changes(before: RunState, after: RunState, facts: Sequence[Fact]) -> Changes:
+    """What must be written besides the run.
+
+    A step or message that ended is in its last fact only. One that is still open is in `after`, which may be ahead of
+    the facts: an open step's calls grow without an event.
+    """
+    steps: dict[str, RunStep] = {}
+    messages: dict[str, Message] = {}
+    discarded: list[Discarded] = []
+    for fact in facts:
+        match fact:
+            case StepFact(_, step):
+                steps[step.id] = step
+            case MessageFact(_, message):
+                messages[message.id] = message
+            case Discarded(step, message_or_none):
+                steps.pop(step.id, None)
+                if message_or_none is not None:
+                    messages.pop(message_or_none.id, None)
+                discarded.append(fact)
+            case RunFact():
+                pass
+    if after.step is not None and (after.step.id in steps or after.step != before.step):
+        steps[after.step.id] = after.step
+    if after.message is not None and (after.message.id in messages or after.message != before.message):
+        messages[after.message.id] = after.message
+    return Changes(steps=steps, messages=messages, discarded=discarded)
+
+
+def write_changes(before: RunState, after: RunState, facts: Sequence[Fact], message_tokens: int) -> Op[None]:
+    """`before` has rows already; what is not in it is new. `message_tokens` belong to a message that ends here."""
+    changed = changes(before, after, facts)
+    for gone in changed.discarded:
+        yield Query(_DELETE_STEP, (gone.step.id,))
+        if gone.message is not None:
+            yield from discard_message(gone.message)
+    for step in changed.steps.values():
+        if before.step is not None and before.step.id == step.id:
+            yield Query(_UPDATE_STEP, (step.status, encode(step), step.id))
+        else:
+            yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)))
+    for message in changed.messages.values():
+        tokens = 0 if message.status == "in_progress" else message_tokens
+        if before.message is not None and before.message.id == message.id:
+            yield from replace_run_message(message, tokens)
+        else:
+            yield from insert_run_message(message, tokens)
+
+
+def log_facts(run_id: str, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
+    """Numbers the facts on from `last_seq`; the number of the last one."""
+    for seq, fact in enumerate(facts, last_seq + 1):
+        event, payload = _logged(fact)
+        yield Query(_INSERT_FACT, (run_id, seq, event, payload))
+    return last_seq + len(facts)
+
+
+def facts(run_id: str, after_seq: int, limit: int) -> Op[Sequence[LoggedFact]]:
+    rows = yield Query(_FACTS, (run_id, after_seq, limit))
+    return [LoggedFact(seq, event, payload) for seq, event, payload in rows]
+
+
+def steps(run_id: str) -> Op[Sequence[RunStep]]:
+    rows = yield from all_rows(_STEPS, run_id)
+    return [decode_step(body) for _, body in rows]
+
+
+def _logged(fact: Fact) -> tuple[str, bytes]:
+    match fact:
+        case RunFact(event, run):
+            return event, encode(run)
+        case StepFact(event, step):
+            return event, encode(step)
+        case MessageFact(event, message):
+            return event, encode(message)
+        case Discarded(step, message_or_none):
+            ids = DiscardedIds(step_id=step.id, message_id=None if message_or_none is None else message_or_none.id)
+            return "discarded", encode(ids)

@@ -1,0 +1,112 @@
+"""Messages' rows, and the count of them that each thread's row keeps."""
+
+from collections.abc import Callable, Sequence
+
+from understudy.core.limits import MESSAGES_PER_THREAD_MAX
+from understudy.ports import Missing, StoredMessage, ThreadBusy, ThreadFull
+from understudy.store.codec import decode_message, encode, with_metadata_of
+from understudy.store.operations import SEQ_MAX, Op, Query, Row
+from understudy.store.scope import BODY, active_run, hold_thread
+from understudy.wire.messages import Message
+
+_INSERT = "INSERT INTO messages (id, thread_id, run_id, status, tokens, body) VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT_BODY = "SELECT body FROM messages WHERE id = ?"
+_UPDATE_BODY = "UPDATE messages SET body = ? WHERE id = ?"
+_UPDATE_ALL = "UPDATE messages SET status = ?, tokens = ?, body = ? WHERE id = ?"
+_DELETE = "DELETE FROM messages WHERE id = ? AND thread_id = ? RETURNING id"
+
+# Counting 100,000 rows at each insert would cost more than the insert: the thread's row keeps the number.
+_COUNT = "UPDATE threads SET messages = messages + ? WHERE id = ? RETURNING messages"
+_COUNT_ONE = "UPDATE threads SET messages = messages + 1 WHERE id = ? AND project = ? RETURNING messages"
+
+# Index: messages_by_thread, both ways.
+_RECENT = (
+    "SELECT body, tokens, seq FROM messages WHERE thread_id = ? AND seq < ? AND status <> 'in_progress' "
+    "ORDER BY seq DESC LIMIT ?"
+)
+_FIRST = "SELECT body, tokens, seq FROM messages WHERE thread_id = ? AND status <> 'in_progress' ORDER BY seq LIMIT ?"
+
+
+def add_message(project: str, stored: StoredMessage) -> Op[None]:
+    thread_id = stored.message.thread_id
+    # First the count, for it locks the thread: no run can begin between the look for one and the insert.
+    rows = yield Query(_COUNT_ONE, (thread_id, project))
+    if not rows:
+        raise Missing("thread", thread_id)
+    active = yield from active_run(thread_id)
+    if active is not None:
+        raise ThreadBusy(thread_id, active)
+    _refuse_overflow(thread_id, rows)
+    yield _insert(stored)
+
+
+def insert_messages(thread_id: str, messages: Sequence[StoredMessage]) -> Op[None]:
+    """Adds to a thread that this transaction holds, whatever runs on it. Raises `ThreadFull`."""
+    if not messages:
+        return
+    _refuse_overflow(thread_id, (yield Query(_COUNT, (len(messages), thread_id))))
+    for stored in messages:
+        yield _insert(stored)
+
+
+def insert_run_message(message: Message, tokens: int) -> Op[None]:
+    """A run's own message goes in even when the thread is full: the run must be able to end."""
+    yield Query(_COUNT, (1, message.thread_id))
+    yield _insert(StoredMessage(message=message, tokens=tokens))
+
+
+def replace_run_message(message: Message, tokens: int) -> Op[None]:
+    """A message that a client deleted while the run wrote it stays deleted."""
+    rows = yield Query(_SELECT_BODY, (message.id,), locks=True)
+    if rows:
+        kept = with_metadata_of(rows[0][0], message)
+        yield Query(_UPDATE_ALL, (kept.status, tokens, encode(kept), message.id))
+
+
+def discard_message(message: Message) -> Op[None]:
+    if (yield Query(_DELETE, (message.id, message.thread_id))):
+        yield Query(_COUNT, (-1, message.thread_id))
+
+
+def update_message(project: str, thread_id: str, message_id: str, change: Callable[[Message], Message]) -> Op[Message]:
+    rows = yield Query(BODY["message"], (message_id, thread_id, project), locks=True)
+    if not rows:
+        raise Missing("message", message_id)
+    changed = change(decode_message(rows[0][0]))
+    yield Query(_UPDATE_BODY, (encode(changed), message_id))
+    return changed
+
+
+def delete_message(project: str, thread_id: str, message_id: str) -> Op[bool]:
+    try:
+        yield from hold_thread(project, thread_id)
+    except Missing:
+        return False
+    if not (yield Query(_DELETE, (message_id, thread_id))):
+        return False
+    yield Query(_COUNT, (-1, thread_id))
+    return True
+
+
+def recent_messages(thread_id: str, before_seq: int | None, limit: int) -> Op[Sequence[StoredMessage]]:
+    rows = yield Query(_RECENT, (thread_id, SEQ_MAX if before_seq is None else before_seq, limit))
+    return [_stored(row) for row in rows]
+
+
+def first_messages(thread_id: str, limit: int) -> Op[Sequence[StoredMessage]]:
+    rows = yield Query(_FIRST, (thread_id, limit))
+    return [_stored(row) for row in rows]
+
+
+def _refuse_overflow(thread_id: str, counted: Sequence[Row]) -> None:
+    if counted[0][0] > MESSAGES_PER_THREAD_MAX:
+        raise ThreadFull(thread_id)
+
+
+def _insert(stored: StoredMessage) -> Query:
+    m = stored.message
+    return Query(_INSERT, (m.id, m.thread_id, m.run_id, m.status, stored.tokens, encode(m)))
+
+
+def _stored(row: Row) -> StoredMessage:
+    return StoredMessage(message=decode_message(row[0]), tokens=row[1], seq=row[2])

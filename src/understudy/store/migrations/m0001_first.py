@@ -1,0 +1,52 @@
+"""Schema version 1.
+
+`seq` numbers a table's rows in the order of insertion and is the order of every list. `body` is the object as a GET
+answers it; the columns beside it are only what queries need. No foreign keys: every write holds its parent's row, and
+a thread's end deletes all that is under it.
+"""
+
+from collections.abc import Sequence
+
+from understudy.store.dialect import Dialect
+
+
+def first(d: Dialect) -> Sequence[str]:
+    tables = {
+        "meta": f"name TEXT PRIMARY KEY, value {d.integer} NOT NULL",
+        "api_keys": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL, hint TEXT NOT NULL,
+            digest {d.bytes} NOT NULL UNIQUE, project TEXT NOT NULL, created_at {d.integer} NOT NULL,
+            revoked_at {d.integer}""",
+        "assistants": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, given {d.bytes} NOT NULL,
+            body {d.bytes} NOT NULL""",
+        # `messages` is how many the thread holds.
+        "threads": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
+            messages {d.integer} NOT NULL, body {d.bytes} NOT NULL""",
+        "messages": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, run_id TEXT,
+            status TEXT NOT NULL, tokens {d.integer} NOT NULL, body {d.bytes} NOT NULL""",
+        # `last_fact` is the number of the run's last fact and guards every append.
+        "runs": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, status TEXT NOT NULL,
+            expires_at {d.integer}, lease_owner TEXT, lease_until {d.real}, last_fact {d.integer} NOT NULL,
+            settings {d.bytes} NOT NULL, progress {d.bytes} NOT NULL, body {d.bytes} NOT NULL""",
+        "steps": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, status TEXT NOT NULL,
+            body {d.bytes} NOT NULL""",
+        "facts": f"""run_id TEXT NOT NULL, seq {d.integer} NOT NULL, event TEXT NOT NULL, body {d.bytes} NOT NULL,
+            PRIMARY KEY (run_id, seq)""",
+    }
+    indexes = (
+        "INDEX assistants_by_project ON assistants (project, seq)",
+        "INDEX messages_by_thread ON messages (thread_id, seq)",
+        # Only what runs wrote has a run: the many messages of users cost no entry.
+        "INDEX messages_by_run ON messages (thread_id, run_id, seq) WHERE run_id IS NOT NULL",
+        "INDEX runs_by_thread ON runs (thread_id, seq)",
+        "INDEX steps_by_run ON steps (run_id, seq)",
+        # One active run a thread: the database decides the race.
+        "UNIQUE INDEX runs_one_active ON runs (thread_id) "
+        "WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')",
+        "INDEX runs_claimable ON runs (seq) WHERE status IN ('queued', 'in_progress', 'cancelling')",
+        "INDEX runs_expiring ON runs (expires_at, seq) "
+        "WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')",
+    )
+    return [
+        *(f"CREATE TABLE {name} ({columns}) {d.table_options}" for name, columns in tables.items()),
+        *(f"CREATE {index}" for index in indexes),
+    ]

@@ -1,0 +1,150 @@
+"""`ports.Store` on any engine that can run operations: which operation answers which call."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
+from understudy.ports import (
+    Append,
+    LoggedFact,
+    NewRun,
+    PageQuery,
+    Rows,
+    StoredAssistant,
+    StoredKey,
+    StoredMessage,
+    StoredRun,
+)
+from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store.operations import Op
+from understudy.wire.messages import Message
+from understudy.wire.runs import Run
+from understudy.wire.steps import RunStep
+from understudy.wire.threads import Thread
+
+T = TypeVar("T")
+
+
+class RowStore(ABC):
+    """The store without its engine."""
+
+    @abstractmethod
+    async def _read(self, operation: Op[T]) -> T:
+        """Runs what only reads. Raises `StoreUnavailable`."""
+
+    @abstractmethod
+    async def _write(self, operation: Callable[[], Op[T]]) -> T:
+        """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    async def check(self) -> None:
+        await self._write(health.touch)
+        await self._read(health.look())
+
+    # assistants
+
+    async def add_assistant(self, project: ProjectId, stored: StoredAssistant) -> None:
+        await self._write(partial(assistants.add_assistant, project, stored))
+
+    async def assistant(self, project: ProjectId, assistant_id: str) -> StoredAssistant | None:
+        return await self._read(assistants.assistant(project, assistant_id))
+
+    async def update_assistant(
+        self, project: ProjectId, assistant_id: str, change: Callable[[StoredAssistant], StoredAssistant]
+    ) -> StoredAssistant:
+        return await self._write(partial(assistants.update_assistant, project, assistant_id, change))
+
+    async def delete_assistant(self, project: ProjectId, assistant_id: str) -> bool:
+        return await self._write(partial(assistants.delete_assistant, project, assistant_id))
+
+    # threads
+
+    async def add_thread(self, project: ProjectId, thread: Thread, messages: Sequence[StoredMessage]) -> None:
+        await self._write(partial(threads.add_thread, project, thread, messages))
+
+    async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
+        return await self._read(threads.thread_exists(project, thread_id))
+
+    async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread:
+        return await self._write(partial(threads.update_thread, project, thread_id, change))
+
+    async def delete_thread(self, project: ProjectId, thread_id: str) -> Sequence[RunId] | None:
+        return await self._write(partial(threads.delete_thread, project, thread_id))
+
+    # messages
+
+    async def add_message(self, project: ProjectId, stored: StoredMessage) -> None:
+        await self._write(partial(messages.add_message, project, stored))
+
+    async def update_message(
+        self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
+    ) -> Message:
+        return await self._write(partial(messages.update_message, project, thread_id, message_id, change))
+
+    async def delete_message(self, project: ProjectId, thread_id: str, message_id: str) -> bool:
+        return await self._write(partial(messages.delete_message, project, thread_id, message_id))
+
+    async def recent_messages(
+        self, thread_id: ThreadId, *, before_seq: int | None, limit: int
+    ) -> Sequence[StoredMessage]:
+        return await self._read(messages.recent_messages(thread_id, before_seq, limit))
+
+    async def first_messages(self, thread_id: ThreadId, *, limit: int) -> Sequence[StoredMessage]:
+        return await self._read(messages.first_messages(thread_id, limit))
+
+    # objects as JSON
+
+    async def body(self, kind: Kind, project: ProjectId, parent_id: str | None, id_: str) -> bytes | None:
+        return await self._read(pages.body(kind, project, parent_id, id_))
+
+    async def page(
+        self, kind: Kind, project: ProjectId, parent_id: str | None, query: PageQuery, *, run_id: str | None = None
+    ) -> Rows:
+        return await self._read(pages.page(kind, project, parent_id, query, run_id))
+
+    # runs
+
+    async def add_run(self, new: NewRun) -> int:
+        return await self._write(partial(runs.add_run, new))
+
+    async def run(self, run_id: RunId) -> StoredRun | None:
+        return await self._read(runs.run(run_id))
+
+    async def append(self, append: Append) -> int:
+        return await self._write(partial(runs.append, append))
+
+    async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
+        return await self._write(partial(runs.update_run, project, thread_id, run_id, change))
+
+    async def steps(self, run_id: RunId) -> Sequence[RunStep]:
+        return await self._read(facts.steps(run_id))
+
+    async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]:
+        return await self._read(facts.facts(run_id, after_seq, limit))
+
+    async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
+        return await self._read(runs.claimable(now, limit))
+
+    async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
+        return await self._write(partial(runs.renew, owner, run_ids, until))
+
+    async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
+        return await self._read(runs.expired(now, limit))
+
+    # keys
+
+    async def add_key(self, key: StoredKey) -> None:
+        await self._write(partial(keys.add_key, key))
+
+    async def keys(self) -> Sequence[StoredKey]:
+        return await self._read(keys.keys())
+
+    async def key_by_digest(self, digest: bytes) -> StoredKey | None:
+        return await self._read(keys.key_by_digest(digest))
+
+    async def revoke_key(self, key_id: str, at: int) -> bool:
+        return await self._write(partial(keys.revoke_key, key_id, at))

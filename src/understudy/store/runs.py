@@ -1,0 +1,159 @@
+"""Runs' rows: the thread's one active run, the guard of every append, the leases of workers."""
+# ruff: noqa: S608 - only constants of this package are put into SQL
+
+from collections.abc import Callable, Sequence
+
+from understudy.core.ids import ProjectId, RunId
+from understudy.core.run.state import RunState
+from understudy.ports import Append, Lease, Missing, NewRun, SeqConflict, StoredRun, ThreadBusy
+from understudy.store.codec import (
+    decode_message,
+    decode_progress,
+    decode_run,
+    decode_settings,
+    decode_step,
+    encode,
+    with_metadata_of,
+)
+from understudy.store.facts import log_facts, write_changes
+from understudy.store.messages import insert_messages
+from understudy.store.operations import Op, Query
+from understudy.store.scope import ACTIVE, BODY, hold_thread
+from understudy.store.threads import add_thread
+from understudy.wire.runs import Run
+
+# The partial unique index runs_one_active decides which of two racing runs gets the thread. The loser updates nothing
+# of the winner: it only learns the winner's id, in the same statement.
+_INSERT = (
+    "INSERT INTO runs "
+    "(id, thread_id, status, expires_at, lease_owner, lease_until, last_fact, settings, progress, body) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    f"ON CONFLICT (thread_id) WHERE status IN {ACTIVE} DO UPDATE SET thread_id = excluded.thread_id RETURNING id"
+)
+_HOLD = "SELECT last_fact, lease_owner, lease_until, body FROM runs WHERE id = ?"
+_UPDATE = (
+    "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
+    "body = ? WHERE id = ?"
+)
+_UPDATE_BODY = "UPDATE runs SET body = ? WHERE id = ?"
+
+# One statement, so that all of it is of one moment. Indexes: those of the ids, steps_by_run, messages_by_run.
+_SELECT = (
+    "SELECT t.project, r.body, r.settings, r.progress, r.last_fact, r.lease_owner, r.lease_until, s.body, m.body "
+    "FROM runs r JOIN threads t ON t.id = r.thread_id "
+    "LEFT JOIN steps s ON s.run_id = r.id AND s.status = 'in_progress' "
+    "LEFT JOIN messages m ON m.thread_id = r.thread_id AND m.run_id = r.id AND m.status = 'in_progress' "
+    "WHERE r.id = ? LIMIT 1"
+)
+# Index: runs_claimable.
+_CLAIMABLE = (
+    "SELECT id FROM runs WHERE status IN ('queued', 'in_progress', 'cancelling') "
+    "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY seq LIMIT ?"
+)
+# Index: runs_expiring. A run's life has one length, so the order of expiry is the order of creation.
+_EXPIRED = (
+    f"SELECT id FROM runs WHERE status IN {ACTIVE} AND expires_at <= ? "
+    "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY expires_at, seq LIMIT ?"
+)
+_RENEW = "UPDATE runs SET lease_until = ? WHERE id = ? AND lease_owner = ? RETURNING id"
+
+
+def add_run(new: NewRun) -> Op[int]:
+    run = new.state.run
+    if new.thread is None:
+        yield from hold_thread(new.project, run.thread_id)
+    else:
+        yield from add_thread(new.project, new.thread, ())
+    owner, until = _columns(new.lease)
+    rows = yield Query(
+        _INSERT,
+        (
+            run.id,
+            run.thread_id,
+            run.status,
+            run.expires_at,
+            owner,
+            until,
+            len(new.facts),
+            encode(new.settings),
+            encode(new.state.progress),
+            encode(run),
+        ),
+    )
+    winner: str = rows[0][0]
+    if winner != run.id:
+        raise ThreadBusy(run.thread_id, winner)
+    # The run has the thread now, so these are let in where `add_message` would be refused.
+    yield from insert_messages(run.thread_id, new.messages)
+    yield from write_changes(RunState(run=run), new.state, new.facts, 0)
+    return (yield from log_facts(run.id, 0, new.facts))
+
+
+def run(run_id: str) -> Op[StoredRun | None]:
+    rows = yield Query(_SELECT, (run_id,))
+    if not rows:
+        return None
+    project, body, settings, progress, last_fact, owner, until, step, message = rows[0]
+    state = RunState(
+        run=decode_run(body),
+        step=None if step is None else decode_step(step),
+        message=None if message is None else decode_message(message),
+        progress=decode_progress(progress),
+    )
+    return StoredRun(
+        project=ProjectId(project),
+        state=state,
+        settings=decode_settings(settings),
+        seq=last_fact,
+        lease=None if owner is None else Lease(owner=owner, until=until),
+    )
+
+
+def append(append: Append) -> Op[int]:
+    rows = yield Query(_HOLD, (append.run_id,), locks=True)
+    if not rows:
+        raise Missing("run", append.run_id)
+    last_fact, owner, until, body = rows[0]
+    if last_fact != append.expected_seq or (append.owner is not None and owner != append.owner):
+        raise SeqConflict(append.run_id)
+    if append.lease != "keep":
+        owner, until = _columns(append.lease)
+    run = with_metadata_of(body, append.after.run)
+    last_seq = last_fact + len(append.facts)
+    yield Query(
+        _UPDATE,
+        (run.status, run.expires_at, owner, until, last_seq, encode(append.after.progress), encode(run), run.id),
+    )
+    yield from write_changes(append.before, append.after, append.facts, append.message_tokens)
+    return (yield from log_facts(append.run_id, last_fact, append.facts))
+
+
+def update_run(project: str, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Op[Run]:
+    rows = yield Query(BODY["run"], (run_id, thread_id, project), locks=True)
+    if not rows:
+        raise Missing("run", run_id)
+    changed = change(decode_run(rows[0][0]))
+    yield Query(_UPDATE_BODY, (encode(changed), run_id))
+    return changed
+
+
+def claimable(now: float, limit: int) -> Op[Sequence[RunId]]:
+    rows = yield Query(_CLAIMABLE, (now, limit))
+    return [RunId(row[0]) for row in rows]
+
+
+def expired(now: int, limit: int) -> Op[Sequence[RunId]]:
+    rows = yield Query(_EXPIRED, (now, float(now), limit))
+    return [RunId(row[0]) for row in rows]
+
+
+def renew(owner: str, run_ids: Sequence[RunId], until: float) -> Op[Sequence[RunId]]:
+    held = []
+    for run_id in run_ids:
+        if (yield Query(_RENEW, (until, run_id, owner))):
+            held.append(run_id)  # noqa: PERF401 - an operation yields its queries: no comprehension may
+    return held
+
+
+def _columns(lease: Lease | None) -> tuple[str | None, float | None]:
+    return (None, None) if lease is None else (lease.owner, lease.until)

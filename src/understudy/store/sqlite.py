@@ -1,0 +1,127 @@
+"""The SQLite engine: one file, one writing thread, and readers that never wait for it (WAL)."""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final, TypeVar
+
+from understudy.ports import StoreUnavailable
+from understudy.store.dialect import Dialect
+from understudy.store.migrations import migrate_once
+from understudy.store.operations import Op
+from understudy.store.rows import RowStore
+from understudy.store.writer import Writer, drive, engine_failed
+
+T = TypeVar("T")
+
+SQLITE: Final = Dialect(
+    sequence="INTEGER PRIMARY KEY AUTOINCREMENT", integer="INTEGER", real="REAL", bytes="BLOB", table_options="STRICT"
+)
+LOCKED_SECONDS_MAX: Final = 5.0  # how long another process may hold the file's lock before a write fails
+STATEMENTS_CACHED: Final = 256
+WAL_BYTES_KEPT: Final = 64 * 1024 * 1024  # what a large transaction leaves of the log's file
+
+
+class SqliteStore(RowStore):
+    """`ports.Store` on one SQLite file. `open_sqlite` makes it; it belongs to the event loop that did.
+
+    Reads run where they are called: WAL readers wait for nobody, and a point read costs less than a change of thread.
+    """
+
+    def __init__(self, reader: sqlite3.Connection, writer: Writer) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def _read(self, operation: Op[T]) -> T:
+        try:
+            return drive(self._reader, operation)
+        except sqlite3.Error as error:
+            if engine_failed(error):
+                raise StoreUnavailable(f"SQLite cannot read: {error}") from error
+            raise
+
+    async def _write(self, operation: Callable[[], Op[T]]) -> T:
+        return await self._writer.write(operation)
+
+    async def close(self) -> None:
+        """What was given to write is written first."""
+        await self._writer.close()
+        self._reader.close()
+
+
+async def open_sqlite(path: Path, *, pages_max: int | None = None) -> SqliteStore:
+    """The store in this file, which is made when there is none, with its tables up to date.
+
+    `pages_max` bounds the file, in pages of 4096 bytes: writes beyond it fail as they do on a full disk. Raises
+    `NewerDatabase`; `StoreUnavailable` when the file cannot be opened, is no database, or its disk allows no WAL.
+    """
+    reader, connection = await asyncio.to_thread(_open, path, pages_max)
+    return SqliteStore(reader, Writer(connection))
+
+
+def _open(path: Path, pages_max: int | None) -> tuple[sqlite3.Connection, sqlite3.Connection]:
+    """A connection that reads and one that writes."""
+    with ExitStack() as opened:
+        try:
+            # Made here, for SQLite would make it readable by everybody. Its log takes the same mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            writer = opened.enter_context(closing(_connect(path)))
+            _prepare(writer, pages_max)
+            reader = opened.enter_context(closing(_connect(path)))
+            reader.execute("PRAGMA query_only = ON")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreUnavailable(f"The database {path} cannot be opened: {error}") from error
+        opened.pop_all()
+    return reader, writer
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # Opened in one thread and used in another, but never in two at once.
+    return sqlite3.connect(
+        path,
+        timeout=LOCKED_SECONDS_MAX,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=STATEMENTS_CACHED,
+    )
+
+
+def _prepare(connection: sqlite3.Connection, pages_max: int | None) -> None:
+    _enter_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+    while _in_transaction(connection, migrate_once(SQLITE)):
+        pass
+    if pages_max is not None:
+        connection.execute(f"PRAGMA max_page_count = {pages_max}")
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Switches the file over, for good. SQLite does not wait for the lock that this takes, so we do."""
+    deadline = time.monotonic() + LOCKED_SECONDS_MAX
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            break
+    if mode != "wal":
+        raise sqlite3.OperationalError("its file system does not support a write-ahead log")
+
+
+def _in_transaction(connection: sqlite3.Connection, operation: Op[T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = drive(connection, operation)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return result

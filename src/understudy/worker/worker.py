@@ -1,0 +1,156 @@
+"""Takes runs by lease and works on them, keeps the leases alive, and sweeps.
+
+The run row is the job. A request of this process may reserve a place first, so that its run begins without a detour;
+everything else (runs of other processes, runs whose worker was lost) is found by looking at the rows after a wake-up.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from understudy.core.ids import RunId
+from understudy.core.limits import LEASE_RENEW_SECONDS, LEASE_SECONDS, SWEEP_SECONDS
+from understudy.core.run.inputs import Claim, WorkerLost
+from understudy.core.run.machine import Superseded, decide
+from understudy.engine.journal import Journal
+from understudy.engine.run_loop import RunLoop
+from understudy.engine.sweep import Sweep
+from understudy.ports import Bus, Clock, Lease, Missing, SeqConflict, Store, StoredRun, StoreUnavailable
+
+log = structlog.get_logger()
+
+
+class Worker:
+    """A desk of `places`: that many runs at a time. Belongs to one event loop."""
+
+    def __init__(
+        self, store: Store, journal: Journal, bus: Bus, clock: Clock, *, owner: str, places: int
+    ) -> None:
+        self.owner = owner
+        self._store = store
+        self._journal = journal
+        self._bus = bus
+        self._clock = clock
+        self._places = places
+        self._reserved = 0
+        self._working: dict[RunId, asyncio.Task[None]] = {}
+        self._chores: list[asyncio.Task[None]] = []
+        self._loop: RunLoop | None = None
+        self._stopping = False
+
+    # --- the desk: what requests of this process use
+
+    def reserve(self) -> Lease | None:
+        if self._stopping or self._loop is None or self._room() <= 0:
+            return None
+        self._reserved += 1
+        return self._lease()
+
+    def begin(self, stored: StoredRun) -> None:
+        self._reserved -= 1
+        self._take(stored)
+
+    def release(self) -> None:
+        self._reserved -= 1
+
+    # --- life
+
+    def start(self, loop: RunLoop, sweep: Sweep) -> None:
+        self._loop = loop
+        self._chores = [
+            asyncio.create_task(self._forever("claim", self._claim_when_woken), name="claim"),
+            asyncio.create_task(self._forever("renew", self._renew_after_a_while), name="renew"),
+            asyncio.create_task(self._forever("sweep", lambda: self._sweep_after_a_while(sweep)), name="sweep"),
+        ]
+
+    async def stop(self) -> None:
+        """Takes nothing new and hands on what is being worked on."""
+        self._stopping = True
+        tasks = [*self._chores, *self._working.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- within
+
+    def _room(self) -> int:
+        return self._places - self._reserved - len(self._working)
+
+    def _lease(self) -> Lease:
+        return Lease(owner=self.owner, until=self._clock() + LEASE_SECONDS)
+
+    def _take(self, stored: StoredRun) -> None:
+        assert self._loop is not None
+        run_id = RunId(stored.state.run.id)
+        task = asyncio.create_task(self._loop.work(stored, self.owner), name=run_id)
+        self._working[run_id] = task
+        task.add_done_callback(lambda done: self._put_down(run_id, done))
+
+    def _put_down(self, run_id: RunId, done: asyncio.Task[None]) -> None:
+        was_full = self._room() <= 0
+        if self._working.get(run_id) is done:
+            del self._working[run_id]
+        if was_full:
+            self._bus.wake()
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("run_dropped", run_id=run_id, exc_info=error)
+
+    async def _claim_when_woken(self) -> None:
+        await self._bus.wait_for_work(SWEEP_SECONDS)
+        while (room := self._room()) > 0:
+            found = await self._store.claimable(self._clock(), limit=room)
+            for run_id in found:
+                if run_id not in self._working:
+                    await self._claim(run_id)
+            if len(found) < room:
+                return
+
+    async def _claim(self, run_id: RunId) -> None:
+        """Takes the run if nobody else does first: of two workers that try, one append is refused."""
+        stored = await self._store.run(run_id)
+        if stored is None or self._room() <= 0:
+            return
+        self._reserved += 1
+        try:
+            claimed = await self._claimed(stored)
+        except (SeqConflict, Superseded, Missing):
+            claimed = None
+        finally:
+            self._reserved -= 1
+        if claimed is not None and claimed.state.run.status == "in_progress":
+            self._take(claimed)
+
+    async def _claimed(self, stored: StoredRun) -> StoredRun:
+        now = int(self._clock())
+        if stored.state.run.status == "queued":
+            return await self._journal.append(stored, decide(stored.state, Claim(at=now)), lease=self._lease())
+        log.warning("run_taken_over", run_id=stored.state.run.id, lost=stored.lease and stored.lease.owner)
+        decision = decide(stored.state, WorkerLost(at=now))
+        goes_on = decision.after.run.status == "in_progress"
+        return await self._journal.append(stored, decision, lease=self._lease() if goes_on else None)
+
+    async def _renew_after_a_while(self) -> None:
+        await asyncio.sleep(LEASE_RENEW_SECONDS)
+        mine = list(self._working)
+        if mine:
+            kept = set(await self._store.renew(self.owner, mine, self._clock() + LEASE_SECONDS))
+            for run_id in mine:
+                if run_id not in kept:
+                    self._bus.interrupt(run_id)
+
+    async def _sweep_after_a_while(self, sweep: Sweep) -> None:
+        await asyncio.sleep(SWEEP_SECONDS)
+        await sweep.once()
+
+    async def _forever(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
+        """A chore that fails is tried again: a full disk or a lost connection must not end it for good."""
+        while not self._stopping:
+            try:
+                await chore()
+            except StoreUnavailable as error:
+                log.warning("chore_failed", chore=name, reason=str(error))
+                await asyncio.sleep(SWEEP_SECONDS)
+            except Exception:
+                log.exception("chore_crashed", chore=name)
+                await asyncio.sleep(SWEEP_SECONDS)
