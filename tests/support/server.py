@@ -23,11 +23,11 @@ from typing import Any
 
 import aiohttp
 import uvicorn
+from understudy.settings import Settings
 
 from support.client import Client
 from support.model_server import ScriptedModel
 from understudy.app import create_app
-from understudy.settings import Settings
 
 __all__ = ["KEY", "RunningServer", "ServerProcess", "running_server", "server_process"]
 
