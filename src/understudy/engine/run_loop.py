@@ -42,7 +42,7 @@ from understudy.ports import (
     Tokens,
 )
 from understudy.wire.chat import ChatRequest
-from understudy.wire.runs import Usage
+from understudy.wire.runs import RunIncompleteReason, Usage
 from understudy.wire.tools import FunctionTool
 
 log = structlog.get_logger()
@@ -183,7 +183,7 @@ class RunLoop:
                     message_tokens=self._count(held, reply.text),
                 )
             case "truncated" | "filtered" as verdict:
-                reason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
+                reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
                 await held.append(
                     ModelTruncated(
                         at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage

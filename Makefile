@@ -1,0 +1,92 @@
+# `make` lists what there is. Works with GNU make 3.81, the one that macOS has.
+
+PORT ?= 8000
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check
+PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PY) -m pytest -p anyio -p hypothesispytest
+DATA := data
+
+.PHONY: help run chat test check fix bench docs sdks clean
+
+help:
+	@echo "make run     start the server on port $(PORT), with all it needs; PORT=9000 takes another port"
+	@echo "make chat    talk to that server in the terminal"
+	@echo "make test    run the tests; ARGS=\"-k cancel\" is handed to pytest"
+	@echo "make check   everything that CI checks, apart from the tests themselves"
+	@echo "make fix     format the code and mend what can be mended by itself"
+	@echo "make bench   measure"
+	@echo "make docs    write the generated pages of docs/ anew"
+	@echo "make sdks    make the environments in which the tests run the official clients"
+	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
+
+run: $(VENV)/.local
+	@$(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."
+	@exec $(VENV)/bin/understudy serve --data-dir $(DATA) --port $(PORT) $(ARGS)
+
+chat: $(VENV)/.installed
+	@exec $(VENV)/bin/understudy chat --data-dir $(DATA) --port $(PORT) $(ARGS)
+
+test: $(VENV)/.dev
+	$(PYTEST) $(ARGS)
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PYTEST) tests/test_tidy.py tests/test_docs.py
+
+fix: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix src tests
+	$(VENV)/bin/ruff format src tests
+
+bench: $(VENV)/.dev
+	$(PY) -m bench $(ARGS)
+
+docs: $(VENV)/.installed
+	$(PY) -m understudy.cli.docs
+
+sdks: $(VENV)/.dev
+	$(PY) tests/sdk/environments.py
+
+clean:
+	rm -rf $(VENV) .envs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# --- the environment. Each stamp is renewed when what was installed into it changes.
+
+# The first of these that runs and is new enough: a name on PATH may be a shim that leads nowhere.
+$(PY):
+	@for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Understudy needs Python 3.11 or newer, and there is none on PATH: install one, or name it: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi; \
+	if ! "$$found" -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "The Python found ($$found) cannot make environments; on Debian and Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making $(VENV) with $$("$$found" --version)"; \
+	rm -rf $(VENV); "$$found" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.pip: $(PY) constraints.txt
+	@$(PIP) install --quiet --upgrade --constraint constraints.txt pip
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.pip pyproject.toml constraints.txt
+	@echo "Installing Understudy and what it needs, once"
+	@$(PIP) install --quiet --constraint constraints.txt --build-constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.installed
+	@$(PIP) install --quiet --only-binary :all: --constraint constraints.txt xllamacpp 2>/dev/null \
+	  || echo "There is no ready-made stand-in model for this machine; a model server can answer instead: --upstream-base-url."
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed
+	@echo "Installing what the tests and checks need, once"
+	@$(PIP) install --quiet --constraint constraints.txt --group dev
+	@touch $@

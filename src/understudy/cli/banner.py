@@ -1,0 +1,70 @@
+"""What the server says when it is up: how to reach it, and who answers."""
+
+import importlib.util
+import shutil
+import sys
+from importlib.metadata import version
+from typing import Final
+
+from understudy.settings import Loaded, Settings
+
+__all__ = ["banner", "base_url"]
+
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - as written by the operator
+_SET_A_REAL_ONE: Final = (
+    "To use a model server, start with --upstream-base-url URL (and UNDERSTUDY_UPSTREAM_API_KEY, if it wants a key)."
+)
+
+
+def base_url(host: str, port: int) -> str:
+    """The API's base URL as a client on this machine reaches it."""
+    host = _EVERY_ADDRESS.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+
+def banner(loaded: Loaded, *, port: int, first_key: str | None) -> str:
+    """Some lines; the two that begin with `export` can be pasted into a shell."""
+    settings = loaded.settings
+    lines = [
+        f"Understudy {version('understudy')} is up. For your code, in a shell:",
+        "",
+        f"export OPENAI_BASE_URL={base_url(settings.host, port)}",
+        _key_line(loaded, first_key),
+        "",
+        *_model_lines(settings),
+        "",
+        f"Its files are in {settings.data_dir}. With the two lines above pasted, `{_command()} chat` talks to it; "
+        "Ctrl-C stops it.",
+    ]
+    return "\n".join(lines)
+
+
+def _key_line(loaded: Loaded, first_key: str | None) -> str:
+    if first_key is not None:
+        return f"export OPENAI_API_KEY={first_key}"
+    # A key that the operator chose is a secret of theirs: it does not belong into a log.
+    source = loaded.sources["api_key"]
+    if source.startswith("the environment"):
+        return 'export OPENAI_API_KEY="$UNDERSTUDY_API_KEY"'
+    return f"# and OPENAI_API_KEY: the api_key from {source}"
+
+
+def _model_lines(settings: Settings) -> list[str]:
+    if settings.upstream_base_url is not None:
+        return [f"Models: those of {settings.upstream_base_url}."]
+    if settings.local_model and importlib.util.find_spec("xllamacpp") is not None:
+        what = f"the file {settings.local_gguf}" if settings.local_gguf else "a bundled one of 135 million parameters"
+        return [
+            f"Model: a stand-in, {what}, on this machine's processor. It is here to try things out:",
+            "it answers any model name, writes fluent nonsense and is no measure of anything.",
+            _SET_A_REAL_ONE,
+        ]
+    return [
+        "Model: none, so every run will fail."
+        + (" The stand-in is not installed: pip install 'understudy[local]'." if settings.local_model else ""),
+        _SET_A_REAL_ONE,
+    ]
+
+
+def _command() -> str:
+    return "understudy" if shutil.which("understudy") else sys.argv[0]

@@ -1,0 +1,157 @@
+"""The `understudy` command. What a command does stands in a module of its own, imported when it is used."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from understudy.cli.flags import ALL, with_settings
+from understudy.cli.terminal import Stop, note
+from understudy.settings import Loaded, SettingError
+
+__all__ = ["commands", "main"]
+
+INTERRUPTED = 130
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        commands()()
+    except (Stop, SettingError) as stop:
+        note(f"understudy: {stop}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output went away. Python would complain once more when it flushes stdout at exit.
+        sys.stdout = None
+        sys.exit(1)
+
+
+def commands() -> typer.Typer:
+    """All commands."""
+    app = typer.Typer(
+        name="understudy",
+        help="A self-hosted, drop-in server for the Assistants API v2.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    app.command()(serve)
+    app.command()(chat)
+    keys = typer.Typer(help="Make, list and revoke API keys; a running server follows within seconds.")
+    keys.command("create")(keys_create)
+    keys.command("list")(keys_list)
+    keys.command("revoke")(keys_revoke)
+    app.add_typer(keys, name="keys", no_args_is_help=True)
+    model = typer.Typer(help="The bundled stand-in model.")
+    model.command("fetch")(model_fetch)
+    app.add_typer(model, name="model", no_args_is_help=True)
+    app.command("settings")(settings)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"understudy {version('understudy')}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    pass
+
+
+@with_settings(*ALL)
+def serve(loaded: Loaded) -> None:
+    """Start the server."""
+    from understudy.cli.serve import serve as run
+
+    run(loaded)
+
+
+@with_settings("host", "port", "data_dir", "default_model")
+def chat(
+    loaded: Loaded,
+    model: Annotated[str | None, typer.Option(help="Model to talk to.", metavar="NAME")] = None,
+    instructions: Annotated[
+        str, typer.Option(help="The assistant's instructions.", metavar="TEXT")
+    ] = "You are a helpful assistant.",
+    base_url: Annotated[
+        str | None, typer.Option(help="The server. (OPENAI_BASE_URL, default: the one on this machine)", metavar="URL")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help="Its key. (OPENAI_API_KEY, default: the key in the data directory)", metavar="KEY"),
+    ] = None,
+) -> None:
+    """Talk to an assistant in the terminal, over the server's own API.
+
+    /new begins a new conversation, /quit or Ctrl-D ends, Ctrl-C cancels the answer that is being written.
+    Piped input works too: one message per line, the answers come on stdout.
+    """
+    import os
+
+    from understudy.cli.chat import chat as run
+    from understudy.cli.client import target
+
+    settings = loaded.settings
+    where = target(settings, os.environ, base_url=base_url, api_key=api_key)
+    run(where, model=model or settings.default_model, instructions=instructions)
+
+
+@with_settings("data_dir")
+def keys_create(
+    loaded: Loaded,
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    project: Annotated[
+        str, typer.Option(help="Project whose objects the key opens; keys of one project see the same objects.")
+    ] = "default",
+) -> None:
+    """Make a key and print it, this once."""
+    from understudy.cli.keys import create
+
+    create(loaded.settings, name, project)
+
+
+@with_settings("data_dir")
+def keys_list(loaded: Loaded) -> None:
+    """List the keys, without the keys themselves."""
+    from understudy.cli.keys import show
+
+    show(loaded.settings)
+
+
+@with_settings("data_dir")
+def keys_revoke(loaded: Loaded, key_id: Annotated[str, typer.Argument(help="Id of the key, as listed.")]) -> None:
+    """Make a key worthless."""
+    from understudy.cli.keys import revoke
+
+    revoke(loaded.settings, key_id)
+
+
+@with_settings("data_dir")
+def model_fetch(loaded: Loaded) -> None:
+    """Fetch the stand-in's weights into the data directory."""
+    from understudy.cli.model import fetch
+
+    fetch(loaded.settings)
+
+
+@with_settings(*ALL)
+def settings(
+    loaded: Loaded,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md instead.")] = False,
+) -> None:
+    """Show the value of every setting and where it comes from, secrets masked."""
+    from understudy.cli.docs import settings_page, settings_table
+
+    print(settings_page() if markdown else settings_table(loaded), end="")

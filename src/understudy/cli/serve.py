@@ -1,0 +1,94 @@
+"""`understudy serve`: one process that listens, answers, and works on runs."""
+
+import errno
+import os
+import socket
+from typing import Final
+
+import uvicorn
+
+from understudy.app import create_app
+from understudy.cli.banner import banner
+from understudy.cli.storage import with_store
+from understudy.cli.terminal import Stop
+from understudy.entropy import now
+from understudy.keys import Keys
+from understudy.settings import Loaded
+
+__all__ = ["serve"]
+
+BACKLOG: Final = 2048
+# Runs are leased: what is cut off here is taken up by the next worker, so there is little to wait for.
+GRACEFUL_SHUTDOWN_SECONDS: Final = 3
+
+
+def serve(loaded: Loaded) -> None:
+    """Returns when the server was stopped with Ctrl-C. Raises `Stop` when it cannot start."""
+    settings = loaded.settings
+    listener = _listen(settings.host, settings.port)
+    with listener:
+        key = None
+        if settings.api_key is None:
+            key = with_store(settings, lambda store: Keys(store, now).ensure_first_key(settings.data_dir))
+        config = uvicorn.Config(
+            create_app(settings),
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_SECONDS,
+        )
+        port = listener.getsockname()[1]
+        try:
+            _Server(config, banner(loaded, port=port, first_key=key)).run(sockets=[listener])
+        except KeyboardInterrupt:
+            return  # uvicorn has closed everything before it raises this
+
+
+class _Server(uvicorn.Server):
+    """Prints its banner once requests are answered."""
+
+    def __init__(self, config: uvicorn.Config, text: str) -> None:
+        super().__init__(config)
+        self._text = text
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._text, flush=True)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket, before anything else is set up: a port in use is the likeliest thing to go wrong."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise Stop(f"The host '{host}' is no address of this machine: {error.strerror}.") from error
+    # `localhost` is often both ::1 and 127.0.0.1; every client tries the second too.
+    family, kind, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    # With the protocol named, asyncio sets TCP_NODELAY on what is accepted; without it tokens wait for each other.
+    listener = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere it would let two servers share the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise Stop(_why_not(error, host, port)) from error
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"Port {port} on {host} is in use: stop what listens there, or choose another port with --port."
+        case errno.EACCES:
+            return f"Port {port} on {host} is not allowed to this user: choose one above 1023 with --port."
+        case _:
+            return f"Cannot listen on {host} port {port}: {error.strerror}."

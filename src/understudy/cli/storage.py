@@ -1,0 +1,32 @@
+"""The data directory as a command uses it: opened, asked one thing, closed."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from understudy.cli.terminal import Stop
+from understudy.ports import Store, StoreUnavailable
+from understudy.settings import Settings
+from understudy.store.sqlite import open_sqlite
+
+__all__ = ["with_store"]
+
+T = TypeVar("T")
+
+
+def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
+    """What `ask` answers. The directory is made if it is missing. Raises `Stop` when it cannot be used."""
+
+    async def opened() -> T:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = await open_sqlite(settings.database)
+        try:
+            return await ask(store)
+        finally:
+            await store.close()
+
+    try:
+        return asyncio.run(opened())
+    except (OSError, sqlite3.Error, StoreUnavailable) as error:
+        raise Stop(f"The data directory {settings.data_dir} cannot be used: {error}.") from error

@@ -1,0 +1,403 @@
+"""Every setting of the server, and how its value is found: flag, environment, file, default, in this order.
+
+The fields of `Settings` are the one table: decoding, `understudy serve --help` and docs/settings.md are made from it.
+"""
+
+import contextlib
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Final, Literal, TypeAlias, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Meta, Struct
+
+from understudy.core import limits
+
+__all__ = ["SETTINGS", "Group", "Loaded", "Setting", "SettingError", "Settings", "load"]
+
+DEFAULT_FILE: Final = "understudy.toml"
+ENV_PREFIX: Final = "UNDERSTUDY_"
+CONFIG_ENV: Final = "UNDERSTUDY_CONFIG"
+DAY_SECONDS: Final = 24 * 60 * 60
+
+
+class SettingError(Exception):
+    """A setting cannot be used. Its text is one sentence for the operator, without secrets."""
+
+
+class Group(Enum):
+    """A heading in the help and in the docs, in this order."""
+
+    FIRST = "The first minute"
+    SERVER = "Server"
+    MODEL = "Model server"
+    STAND_IN = "Stand-in model"
+    RUNS = "Runs"
+    WIRE = "Wire"
+    LOG = "Log"
+
+
+def _about(group: Group, description: str, *, secret: bool = False, default: str | None = None) -> Meta:
+    return Meta(description=description, extra={"group": group, "secret": secret, "default": default})
+
+
+# A value's limits, and in `words` what an error says was expected.
+
+_HttpUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
+]
+_HeaderValue: TypeAlias = Annotated[
+    str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})
+]
+_HeaderName: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
+_Headers: TypeAlias = Annotated[
+    dict[_HeaderName, _HeaderValue],
+    Meta(extra={"words": 'header names and their values, in the environment as {"name": "value"}'}),
+]
+_Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535, extra={"words": "a port number from 0 to 65535"})]
+_Tokens: TypeAlias = Annotated[int, Meta(ge=256, le=2**31, extra={"words": "a whole number of at least 256"})]
+_Seconds: TypeAlias = Annotated[
+    float, Meta(gt=0, le=DAY_SECONDS, extra={"words": "seconds, more than 0 and at most a day"})
+]
+_Lifetime: TypeAlias = Annotated[
+    int, Meta(ge=1, le=30 * DAY_SECONDS, extra={"words": "whole seconds from 1 to 2592000 (30 days)"})
+]
+_Bytes: TypeAlias = Annotated[
+    int, Meta(ge=1024, le=2**30, extra={"words": "a whole number of bytes from 1024 to 1073741824"})
+]
+_Count: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"words": "a whole number from 1 to 100000"})]
+_NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1, extra={"words": "a text that is not empty"})]
+
+
+def _data_dir() -> Path:
+    # The XDG specification says to ignore a relative path.
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".local" / "share") / "understudy"
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The values that a server runs with."""
+
+    host: Annotated[
+        _NotEmpty,
+        _about(Group.FIRST, "Address to listen on; 0.0.0.0 makes the server reachable from other machines."),
+    ] = "127.0.0.1"
+    port: Annotated[_Port, _about(Group.FIRST, "Port to listen on; 0 takes a free one.")] = 8000
+    upstream_base_url: Annotated[
+        _HttpUrl | None,
+        _about(
+            Group.FIRST,
+            "Base URL of the Chat Completions server that answers, as in http://127.0.0.1:11434/v1; "
+            "without one the bundled stand-in answers.",
+        ),
+    ] = None
+    upstream_api_key: Annotated[
+        _HeaderValue | None,
+        _about(
+            Group.FIRST, "Key that is sent to the model server; better given in the environment or file.", secret=True
+        ),
+    ] = None
+    data_dir: Annotated[
+        Path,
+        _about(
+            Group.FIRST,
+            "Directory of the database, the first key and the stand-in's weights.",
+            default="$XDG_DATA_HOME/understudy, else ~/.local/share/understudy",
+        ),
+    ] = msgspec.field(default_factory=_data_dir)
+
+    api_key: Annotated[
+        _HeaderValue | None,
+        _about(
+            Group.SERVER,
+            "A key that is always accepted; without one the first start makes one, kept in DATA_DIR/api-key.",
+            secret=True,
+        ),
+    ] = None
+    body_bytes_max: Annotated[_Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX
+    organization: Annotated[
+        _HeaderValue, _about(Group.SERVER, "Value of the `openai-organization` header on every answer.")
+    ] = "understudy"
+
+    upstream_headers: Annotated[
+        _Headers,
+        _about(
+            Group.MODEL, "More headers for every request to the model server, as a TOML table or JSON.", secret=True
+        ),
+    ] = msgspec.field(default_factory=dict)
+    upstream_context_window: Annotated[
+        _Tokens, _about(Group.MODEL, "Tokens that a prompt and its answer may have together at the model server.")
+    ] = limits.CONTEXT_WINDOW_TOKENS
+    upstream_connect_seconds: Annotated[
+        _Seconds, _about(Group.MODEL, "Longest wait for a connection to the model server.")
+    ] = limits.UPSTREAM_CONNECT_SECONDS
+    upstream_silence_seconds: Annotated[
+        _Seconds, _about(Group.MODEL, "Longest wait for the next byte of the model server's answer.")
+    ] = limits.UPSTREAM_SILENCE_SECONDS
+    default_model: Annotated[
+        _NotEmpty | None,
+        _about(Group.MODEL, "Model that `understudy chat` uses; without one, the first that the server lists."),
+    ] = None
+
+    local_model: Annotated[
+        bool, _about(Group.STAND_IN, "Let the bundled stand-in answer when no `upstream_base_url` is set.")
+    ] = True
+    local_gguf: Annotated[
+        Path | None, _about(Group.STAND_IN, "A GGUF file to use as the stand-in instead of the bundled weights.")
+    ] = None
+
+    worker: Annotated[bool, _about(Group.RUNS, "Work on runs in this process.")] = True
+    runs_per_worker: Annotated[_Count, _about(Group.RUNS, "Runs that this process works on at the same time.")] = (
+        limits.RUNS_PER_WORKER_MAX
+    )
+    run_lifetime_seconds: Annotated[
+        _Lifetime, _about(Group.RUNS, "Time after its creation at which a run that has not ended expires.")
+    ] = limits.RUN_LIFETIME_SECONDS
+
+    unknown_keys: Annotated[
+        Literal["refuse", "drop"],
+        _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
+    ] = "refuse"
+    beta_header: Annotated[
+        Literal["optional", "required"],
+        _about(Group.WIRE, "Whether a request without `OpenAI-Beta: assistants=v2` is answered, or refused."),
+    ] = "optional"
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], _about(Group.LOG, "Least severe events that are logged.")
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "json", "console"],
+        _about(Group.LOG, "How events are written; auto is console on a terminal and json elsewhere."),
+    ] = "auto"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.data_dir / "understudy.db"
+
+    @property
+    def weights_dir(self) -> Path:
+        """Where the stand-in's weights are kept."""
+        return self.data_dir / "weights"
+
+    def shown(self) -> dict[str, object]:
+        """The values by name, secrets masked."""
+        return {setting.name: setting.shown(getattr(self, setting.name)) for setting in SETTINGS}
+
+    # Structs print their fields, for rich too: a traceback or a log line must not give the secrets away.
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in self.shown().items())})"
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        return list(self.shown().items())
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One row of the table. `default` is in words where it depends on the machine."""
+
+    name: str
+    type: object
+    words: str
+    default: object
+    description: str
+    group: Group
+    secret: bool
+
+    @property
+    def env(self) -> str:
+        return ENV_PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def is_switch(self) -> bool:
+        return self.words == "true or false"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help."""
+        kind = _without_none(self.type)
+        choices = get_args(kind)
+        if choices and all(isinstance(choice, str) for choice in choices):
+            return "|".join(choices)
+        bare = getattr(kind, "__origin__", kind)  # without its limits
+        return _METAVARS.get(get_origin(bare) or bare, "TEXT")
+
+    @property
+    def default_words(self) -> str:
+        match self.default:
+            case None:
+                return "not set"
+            case bool():
+                return str(self.default).lower()
+            case {}:
+                return "none"
+            case _:
+                return str(self.default)
+
+    def shown(self, value: object) -> object:
+        """The value, or `***` in the place of a secret one."""
+        return "***" if self.secret and value else value
+
+
+class Loaded(Struct, frozen=True):
+    """The settings, and for each name where its value came from, in words."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+
+def load(
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    directory: Path | None = None,
+) -> Loaded:
+    """The settings of a process. Raises `SettingError`.
+
+    `flags` maps names to values, `None` for a flag that was not given. `config` is the file of `--config`; without it
+    and without UNDERSTUDY_CONFIG, an `understudy.toml` in `directory` (the working directory) is read if it exists.
+    """
+    file = _file(config, environ, directory or Path())
+    tables = _read(file) if file is not None else {}
+    values: dict[str, object] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        found = _find(setting, flags, environ, tables, file)
+        if found is None:
+            sources[setting.name] = "default"
+        else:
+            values[setting.name], sources[setting.name] = found
+    return Loaded(Settings(**values), sources)  # type: ignore[arg-type]  # decoded by the same table
+
+
+def _find(
+    setting: Setting,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str],
+    tables: Mapping[str, object],
+    file: Path | None,
+) -> tuple[object, str] | None:
+    """The decoded value and its source; `None`: nobody gave one."""
+    if (flag := flags.get(setting.name)) is not None:
+        source = f"the flag {setting.flag}"
+        return _decode(setting, flag, source, strict=False), source
+    # Empty counts as not set: compose files and unit files pass on variables that nobody filled in.
+    if (text := environ.get(setting.env, "")) and not _is_service_link(setting, text):
+        source = f"the environment variable {setting.env}"
+        return _decode(setting, text, source, strict=False), source
+    if setting.name in tables:
+        source = f"the file {file}"
+        return _decode(setting, tables[setting.name], source, strict=True), source
+    return None
+
+
+def _is_service_link(setting: Setting, text: str) -> bool:
+    # Kubernetes sets UNDERSTUDY_PORT=tcp://10.0.0.1:80 in every pod beside a service named `understudy`.
+    return setting.name == "port" and text.startswith("tcp://")
+
+
+def _file(config: Path | None, environ: Mapping[str, str], directory: Path) -> Path | None:
+    named = config or (Path(environ[CONFIG_ENV]) if environ.get(CONFIG_ENV) else None)
+    if named is not None:
+        return named
+    usual = directory / DEFAULT_FILE
+    return usual if usual.is_file() else None
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise SettingError(f"The settings file {file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise SettingError(f"The settings file {file} is no valid TOML: {error}.") from error
+    names = [setting.name for setting in SETTINGS]
+    for key in tables:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0)[0]
+            raise SettingError(f"There is no setting '{key}', named in the file {file}; the nearest is '{near}'.")
+    return tables
+
+
+def _decode(setting: Setting, value: object, source: str, *, strict: bool) -> object:
+    if not strict and isinstance(value, str) and _without_none(setting.type) is _Headers:
+        try:
+            value = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise _wrong(setting, value, source) from error
+    try:
+        return msgspec.convert(value, _without_none(setting.type), strict=strict, dec_hook=_path)
+    except msgspec.ValidationError as error:
+        raise _wrong(setting, value, source) from error
+
+
+def _wrong(setting: Setting, value: object, source: str) -> SettingError:
+    got = "something else" if setting.secret else f"'{value}'"
+    return SettingError(f"The setting '{setting.name}', from {source}, must be {setting.words}, not {got}.")
+
+
+def _path(type_: type, value: object) -> object:
+    if type_ is Path and isinstance(value, str) and value and "\0" not in value:
+        with contextlib.suppress(RuntimeError):  # nobody's home
+            return Path(value).expanduser()
+    raise ValueError("no path")
+
+
+# --- the table
+
+
+def _without_none(type_: object) -> object:
+    """What a value may be once somebody gave one."""
+    kinds = [kind for kind in get_args(type_) if kind is not type(None)]
+    return kinds[0] if type(None) in get_args(type_) else type_
+
+
+def _words_for(type_: object) -> str:
+    type_ = _without_none(type_)
+    for note in getattr(type_, "__metadata__", ()):
+        if isinstance(note, Meta) and note.extra and "words" in note.extra:
+            return str(note.extra["words"])
+    if type_ is bool:
+        return "true or false"
+    if type_ is Path:
+        return "a path"
+    if type_ is str:
+        return "a text"
+    return " or ".join(f'"{choice}"' for choice in get_args(type_))
+
+
+_METAVARS: Final[dict[object, str]] = {Path: "PATH", int: "NUMBER", float: "NUMBER", dict: "JSON"}
+
+
+def _settings() -> Iterator[Setting]:
+    for field in msgspec.structs.fields(Settings):
+        about = field.type.__metadata__[-1]
+        # The outermost note is the description; what is under it is the value's own type.
+        inner = field.type.__origin__
+        notes = field.type.__metadata__[:-1]
+        type_ = Annotated[inner, *notes] if notes else inner
+        default = about.extra["default"] or (
+            field.default if field.default is not NODEFAULT else field.default_factory()
+        )
+        yield Setting(
+            name=field.name,
+            type=type_,
+            words=_words_for(type_),
+            default=default,
+            description=about.description,
+            group=about.extra["group"],
+            secret=about.extra["secret"],
+        )
+
+
+SETTINGS: Final[tuple[Setting, ...]] = tuple(_settings())
