@@ -3,7 +3,7 @@
 One conformance suite per port runs over every engine behind it: `tests/conformance/`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -330,14 +330,23 @@ class Bus(Protocol):
 class ModelError(Exception):
     """A model server failed, or refused. `message` is safe to show to the client.
 
-    `code` is the run's `last_error.code`. `retryable`: nothing was answered yet and trying again may help.
+    `code` is the run's `last_error.code`. `retryable`: nothing was answered yet and trying again may help,
+    not before `retry_after` seconds where the server named a time.
     """
 
-    def __init__(self, message: str, *, code: RunErrorCode = "server_error", retryable: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: RunErrorCode = "server_error",
+        retryable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code: RunErrorCode = code
         self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class ChunkStream(Protocol):
@@ -353,9 +362,33 @@ class ChunkStream(Protocol):
         """Lets the connection go; a model that is still talking is cut off."""
 
 
+class Forwarded(Protocol):
+    """A model server's answer to a passed-through request, whatever its status, while it arrives.
+
+    `headers` are the answer's own without those that belong to one connection, and without its content's type, length
+    and encoding: the pieces are decompressed.
+    """
+
+    status: int
+    content_type: str
+    headers: Mapping[str, str]
+
+    def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `ModelError`: silence, a cut connection."""
+
+    async def close(self) -> None:
+        """Lets the connection go; an answer that is still arriving is cut off."""
+
+
 class Models(Protocol):
     async def chat(self, request: ChatRequest) -> ChunkStream:
         """Raises `ModelError`."""
+
+    async def forward(self, path: str, body: bytes, *, content_type: str) -> Forwarded:
+        """A client's own request, sent as it is: `path` is `/chat/completions` or `/embeddings`.
+
+        Raises `ModelError`: no connection, no answer, or the configured key was refused.
+        """
 
     async def models(self) -> Sequence[Model]:
         """What the model servers offer. Raises `ModelError`."""

@@ -42,7 +42,13 @@ UPSTREAM_RETRY_SECONDS: Final = 0.25  # doubled each time, unless the server say
 UPSTREAM_RETRY_SECONDS_MAX: Final = 20.0
 UPSTREAM_LINE_BYTES_MAX: Final = 1024 * 1024
 UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
+UPSTREAM_ERROR_WORDS_MAX: Final = 500  # characters of a model server's own words that a client is shown
+UPSTREAM_LIST_BYTES_MAX: Final = 8 * 1024 * 1024  # of an answer to GET /models
 UPSTREAM_CONNECTIONS_MAX: Final = 1_024
+UPSTREAM_KEEPALIVE_SECONDS: Final = 4.0  # uvicorn and Node close idle connections after 5: be the first to let go
+UPSTREAM_DRAIN_SECONDS: Final = 0.1  # longest wait for the end of a body after `[DONE]`, to keep its connection
+UPSTREAM_LOOK_SECONDS: Final = 1.0  # how often a waiting reader's connection is looked at
+UPSTREAM_MODELS_CACHE_SECONDS: Final = 30.0
 COMPLETION_BYTES_MAX: Final = 8 * 1024 * 1024  # of one model turn, text and arguments together
 CALLS_PER_TURN_MAX: Final = 128
 

@@ -10,17 +10,9 @@ from msgspec import UNSET, Meta, UnsetType
 
 from understudy.wire.base import Body, JsonObject, Metadata, Object
 
-FUNCTION_NAME_PATTERN = r"^[a-zA-Z0-9_-]+$"
-# Python's `$` also matches before a last line break, which the pattern as published does not.
-FunctionName: TypeAlias = Annotated[
-    str,
-    Meta(
-        pattern=r"^[a-zA-Z0-9_-]+\Z",
-        max_length=64,
-        extra={"pattern_shown": FUNCTION_NAME_PATTERN},
-        extra_json_schema={"pattern": FUNCTION_NAME_PATTERN},
-    ),
-]
+# `\Z`, because Python's `$` also matches before a last line break, which the pattern as published does not.
+FUNCTION_NAME_PATTERN = r"^[a-zA-Z0-9_-]+\Z"
+FunctionName: TypeAlias = Annotated[str, Meta(pattern=FUNCTION_NAME_PATTERN, max_length=64)]
 TOOLS_MAX = 128
 RANKER = "default_2024_08_21"
 

@@ -112,9 +112,14 @@ def _text(metas: Sequence[msgspec.Meta]) -> Text:
         nonempty=_nonempty(metas),
         length_max=_length_max(metas),
         pattern=None if pattern is None else re.compile(pattern),
-        pattern_shown=_extra(metas, "pattern_shown") or pattern or "",
+        pattern_shown="" if pattern is None else published_pattern(pattern),
         id_prefix=_extra(metas, "id_prefix"),
     )
+
+
+def published_pattern(pattern: str) -> str:
+    """A pattern as the API's documents write it: their `$` is Python's `\\Z`."""
+    return pattern.replace("\\Z", "$")
 
 
 def _map(key: object, values: object, metas: Sequence[msgspec.Meta]) -> Map:

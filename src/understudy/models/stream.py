@@ -1,0 +1,121 @@
+"""Chunks out of an answer to `POST /chat/completions`, as they arrive."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from understudy.core import limits
+from understudy.models import completion, failures
+from understudy.models.body import Body
+from understudy.models.sse import SseParser, TooLong
+from understudy.ports import ModelError
+from understudy.wire.chat import Chunk
+
+_DONE: Final = b"[DONE]"
+_SPACE: Final = b" \t\r\n"
+_FIELDS: Final = (b"data:", b"event:", b"id:", b"retry:", b":", b"\xef\xbb\xbf")
+_FIELD_BYTES_MAX: Final = max(map(len, _FIELDS))
+_DECODER: Final = msgspec.json.Decoder(Chunk)
+
+
+class HttpChunkStream:
+    """A `ports.ChunkStream`. Cancelling `next` ends the connection; there is no going on after that."""
+
+    def __init__(self, body: Body, content_type: str, secrets: Sequence[str]) -> None:
+        self._body = body
+        self._content_type = content_type
+        self._secrets = secrets
+        self._parser = SseParser()
+        self._begun = False
+        self._over = False  # nothing more to read
+        self._done = False  # the server said so
+        self._failure: ModelError | None = None  # to be raised after the chunks that came before it
+
+    async def next(self) -> Sequence[Chunk]:
+        """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
+
+        Raises `ModelError`, once all chunks that came before the fault were returned.
+        """
+        try:
+            if not self._begun:
+                return await self._begin()
+            return await self._next(None)
+        except ModelError:
+            self._over = True
+            self._failure = None
+            self._body.drop()
+            raise
+
+    async def close(self) -> None:
+        """Keeps the connection for the next request if the answer ended; a model still talking is cut off."""
+        self._over = True
+        if self._done:
+            await self._body.release()
+        else:
+            self._body.drop()
+
+    async def _begin(self) -> Sequence[Chunk]:
+        """The first read tells an event stream from a whole completion; content types are not to be trusted."""
+        self._begun = True
+        head = b""
+        while len(head.lstrip(_SPACE)) < _FIELD_BYTES_MAX:
+            piece = await self._body.piece()
+            head += piece
+            if not piece or self._content_type == "text/event-stream":
+                break
+        if head.lstrip(_SPACE).startswith(b"{"):
+            whole = await self._body.whole(limits.COMPLETION_BYTES_MAX, begun=head)
+            self._over = True
+            return completion.chunks(whole, self._content_type, self._secrets)
+        if self._content_type != "text/event-stream" and not head.lstrip(_SPACE).startswith(_FIELDS):
+            raise failures.unexpected(self._content_type)
+        return await self._next(head)
+
+    async def _next(self, piece: bytes | None) -> Sequence[Chunk]:
+        if self._failure is not None:
+            raise self._failure
+        while not self._over:
+            if piece is None:
+                piece = await self._body.piece()
+            try:
+                payloads = self._parser.feed(piece) if piece else self._parser.end()
+            except TooLong as error:
+                raise failures.too_long(limits.UPSTREAM_LINE_BYTES_MAX) from error
+            if not piece:
+                self._over = True
+            chunks = self._chunks(payloads)
+            if chunks:
+                return chunks
+            if self._failure is not None:
+                raise self._failure
+            piece = None
+        return ()
+
+    def _chunks(self, payloads: Iterable[bytes]) -> list[Chunk]:
+        chunks = []
+        for payload in payloads:
+            if payload.startswith(_DONE):
+                self._over = self._done = True
+                break
+            try:
+                chunk = _DECODER.decode(payload)
+            except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+                self._failure = self._fault(payload)
+                self._failure.__cause__ = error
+                break
+            if chunk.error is not None:
+                self._failure = self._fault(payload)
+                break
+            chunks.append(chunk)
+        return chunks
+
+    def _fault(self, payload: bytes) -> ModelError:
+        """Of a payload that is an error, in whatever shape, or is nothing known."""
+        try:
+            tree = msgspec.json.decode(payload)
+        except (ValueError, msgspec.MsgspecError, RecursionError):
+            return ModelError(failures.NOT_UNDERSTOOD)
+        if isinstance(tree, dict) and tree.get("error") is not None:
+            return failures.of_error_tree(tree, self._secrets)
+        return ModelError(failures.NOT_UNDERSTOOD)

@@ -1,0 +1,132 @@
+"""What every bus must do. One engine exists: the memory of one process."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from understudy.bus.memory import MemoryBus
+from understudy.core.ids import RunId
+from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
+from understudy.ports import Bus, Frame
+
+RUN = RunId("run_A")
+
+
+class Watch:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+@pytest.fixture(params=["memory"])
+async def bus(request: pytest.FixtureRequest, watch: Watch) -> AsyncIterator[Bus]:
+    made = MemoryBus(watch)
+    yield made
+    await made.close()
+
+
+def fact(seq: int, event: str = "thread.run.in_progress") -> Frame:
+    return Frame(seq, event, b"%d" % seq)
+
+
+def delta(text: bytes) -> Frame:
+    return Frame(None, "thread.message.delta", text)
+
+
+async def test_a_follower_that_comes_late_gets_everything_from_the_start(bus: Bus) -> None:
+    bus.publish(RUN, [fact(1), fact(2)])
+    bus.publish(RUN, [delta(b"a")])
+    follower = bus.follow(RUN)
+    assert follower.held_from == 1
+    assert [frame.data for frame in await follower.next()] == [b"1", b"2", b"a"]
+    bus.publish(RUN, [delta(b"b")])
+    assert [frame.data for frame in await follower.next()] == [b"b"]
+
+
+async def test_a_waiting_follower_wakes_when_something_is_published(bus: Bus) -> None:
+    follower = bus.follow(RUN)
+    assert follower.held_from is None
+    waiting = asyncio.create_task(follower.next())
+    await asyncio.sleep(0)
+    bus.publish(RUN, [fact(1)])
+    assert [frame.seq for frame in await waiting] == [1]
+
+
+async def test_followers_do_not_take_from_one_another(bus: Bus) -> None:
+    one, two = bus.follow(RUN), bus.follow(RUN)
+    bus.publish(RUN, [fact(1), fact(2)])
+    assert len(await one.next()) == 2
+    assert len(await two.next()) == 2
+
+
+async def test_closing_a_follower_ends_its_wait(bus: Bus) -> None:
+    follower = bus.follow(RUN)
+    waiting = asyncio.create_task(follower.next())
+    await asyncio.sleep(0)
+    follower.close()
+    assert await waiting == ()
+    assert await follower.next() == ()
+
+
+async def test_retiring_a_run_closes_its_followers(bus: Bus) -> None:
+    follower = bus.follow(RUN)
+    waiting = asyncio.create_task(follower.next())
+    await asyncio.sleep(0)
+    bus.retire(RUN)
+    assert await waiting == ()
+
+
+async def test_runs_that_rest_are_kept_for_a_while(bus: Bus, watch: Watch) -> None:
+    bus.publish(RUN, [fact(1, "thread.run.completed")])
+    watch.now += BUS_KEEP_SECONDS - 1
+    bus.publish(RunId("run_B"), [fact(1, "thread.run.completed")])
+    assert bus.follow(RUN).held_from == 1
+
+
+async def test_a_resting_run_without_readers_is_forgotten_in_the_end(bus: Bus, watch: Watch) -> None:
+    bus.publish(RUN, [fact(1, "thread.run.completed")])
+    watch.now += BUS_KEEP_SECONDS + 1
+    bus.publish(RunId("run_B"), [fact(1, "thread.run.completed")])
+    assert bus.follow(RUN).held_from is None
+
+
+async def test_a_run_too_large_for_memory_drops_its_oldest_frames(bus: Bus) -> None:
+    reader = bus.follow(RUN)
+    bus.publish(RUN, [fact(1)])
+    assert len(await reader.next()) == 1
+    piece = b"x" * (BUS_RUN_BYTES_MAX // 8)
+    taken = 0
+    for number in range(2, 20):
+        bus.publish(RUN, [Frame(number, "thread.message.created", piece)])
+        taken += len(await reader.next())
+    assert taken == 18, "a reader that keeps up misses nothing"
+    held = bus.follow(RUN).held_from
+    assert held is not None
+    assert held > 1
+
+
+async def test_a_wake_between_two_waits_is_not_lost(bus: Bus) -> None:
+    bus.wake()
+    await asyncio.wait_for(bus.wait_for_work(60), 1)
+    await asyncio.wait_for(bus.wait_for_work(0.001), 1)
+
+
+async def test_interrupts_reach_those_who_listen_to_that_run_until_they_stop(bus: Bus) -> None:
+    heard: list[str] = []
+    stop = bus.on_interrupt(RUN, lambda: heard.append("one"))
+    bus.on_interrupt(RUN, lambda: heard.append("two"))
+    bus.interrupt(RUN)
+    bus.interrupt(RunId("run_B"))
+    stop()
+    bus.interrupt(RUN)
+    assert heard == ["one", "two", "two"]

@@ -1,0 +1,158 @@
+"""Single decisions, field by field, and histories of any length."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from support.decisions import AT, CALLS, INPUTS, OUTPUTS, TEXT, USAGE, new_run, state
+from understudy.core.errors import Conflict
+from understudy.core.run.inputs import Input, ModelStopped, ToolOutputs
+from understudy.core.run.machine import ACTIVE, TERMINAL, Superseded, decide, evolve
+from understudy.core.run.state import Discarded, MessageFact, RunFact, RunState, StepFact
+from understudy.wire.runs import ToolOutput, Usage
+from understudy.wire.steps import ToolCalls
+
+
+def test_a_completed_run_loses_its_expiry_and_shows_its_usage() -> None:
+    run = state("completed").run
+    assert (run.expires_at, run.completed_at, run.usage) == (None, AT + 4, USAGE)
+
+
+def test_usage_stays_null_while_the_run_waits_for_outputs() -> None:
+    waiting = state("requires_action")
+    assert waiting.run.usage is None
+    assert waiting.step is not None
+    assert waiting.step.usage is None
+    assert waiting.progress.step_usage == USAGE
+
+
+def test_outputs_complete_the_step_with_its_usage_and_queue_the_run() -> None:
+    decision = decide(state("requires_action"), INPUTS["ToolOutputs"])
+    step, run = decision.facts
+    assert isinstance(step, StepFact)
+    assert isinstance(run, RunFact)
+    assert step.step.usage == USAGE
+    assert isinstance(step.step.step_details, ToolCalls)
+    assert [call.function.output for call in step.step.step_details.tool_calls] == ["3", "9.90"]  # type: ignore[union-attr]
+    assert (run.run.status, run.run.required_action, run.run.started_at) == ("queued", None, AT + 1)
+
+
+def test_a_null_output_counts_as_an_empty_string() -> None:
+    outputs = (ToolOutput(tool_call_id="call_p"), OUTPUTS[1])
+    step = decide(state("requires_action"), ToolOutputs(at=AT, outputs=outputs)).facts[0]
+    assert isinstance(step, StepFact)
+    assert step.step.step_details.tool_calls[0].function.output == ""  # type: ignore[union-attr]
+
+
+def test_usage_adds_up_over_turns() -> None:
+    second = decide(state("in_progress, second turn"), INPUTS["ModelText"]).after
+    done = decide(second, ModelStopped(at=AT + 9, content=TEXT, usage=USAGE)).after
+    assert done.run.usage == Usage(prompt_tokens=62, completion_tokens=4, total_tokens=66)
+
+
+def test_text_before_calls_completes_its_message_first() -> None:
+    decision = decide(state("in_progress, message open"), INPUTS["ModelCalls"])
+    assert [fact.event for fact in decision.facts if not isinstance(fact, Discarded)] == [
+        "thread.message.completed",
+        "thread.run.step.completed",
+        "thread.run.step.created",
+        "thread.run.step.in_progress",
+    ]
+
+
+def test_a_failed_run_keeps_what_its_message_had_so_far() -> None:
+    facts = decide(state("in_progress, message open"), INPUTS["ModelFailed"]).facts
+    message = facts[0]
+    assert isinstance(message, MessageFact)
+    assert message.event == "thread.message.incomplete"
+    assert message.message.content == [*TEXT]
+    assert message.message.incomplete_details is not None
+    assert message.message.incomplete_details.reason == "run_failed"
+
+
+def test_a_lost_worker_leaves_no_message_behind() -> None:
+    decision = decide(state("in_progress, message open"), INPUTS["WorkerLost"])
+    assert [type(fact) for fact in decision.facts] == [Discarded]
+    assert decision.after == replace(state("in_progress, message open"), step=None, message=None)
+
+
+@pytest.mark.parametrize("got", [(), OUTPUTS[:1], (*OUTPUTS, OUTPUTS[0]), (ToolOutput(tool_call_id="call_x"),)])
+def test_outputs_must_name_each_call_once(got: tuple[ToolOutput, ...]) -> None:
+    ids = [output.tool_call_id for output in got]
+    with pytest.raises(Conflict) as refusal:
+        decide(state("requires_action"), ToolOutputs(at=AT, outputs=got))
+    assert refusal.value.message == f"Expected tool outputs for call_ids ['call_p', 'call_q'], got {ids!r}"
+
+
+@given(st.lists(st.sampled_from(sorted(INPUTS)), max_size=30))
+@settings(max_examples=400, deadline=None)
+def test_any_history_keeps_the_streams_rules(names: list[str]) -> None:
+    """Whatever happens in whatever order, what the clients are told is a stream that the SDKs can read."""
+    reached = decide(RunState(run=new_run()), INPUTS["Create"]).after
+    history = [*decide(RunState(run=new_run()), INPUTS["Create"]).facts]
+    for number, name in enumerate(names):
+        happened = _fresh(INPUTS[name], number)
+        try:
+            decision = decide(reached, happened)
+        except (Conflict, Superseded, AssertionError):
+            continue
+        folded = reached
+        for fact in decision.facts:
+            folded = evolve(folded, fact)
+        assert folded.run == decision.after.run
+        history += decision.facts
+        reached = decision.after
+    _assert_readable(history)
+    if reached.run.status in TERMINAL:
+        assert reached.step is None
+        assert reached.message is None
+        assert reached.run.usage is not None
+    else:
+        assert reached.run.status in ACTIVE
+        assert reached.run.usage is None
+
+
+def _fresh(happened: Input, number: int) -> Input:
+    """The same input with ids of its own, as the engine would make them."""
+    changes = {
+        field: f"{getattr(happened, field)}{number}" for field in ("step_id", "message_id") if hasattr(happened, field)
+    }
+    return replace(happened, **changes) if changes else happened
+
+
+def _assert_readable(history: list[object]) -> None:
+    open_message: str | None = None
+    open_step: str | None = None
+    ended = False
+    for fact in history:
+        assert not ended, "nothing follows a terminal event"
+        match fact:
+            case MessageFact(event="thread.message.created", message=message):
+                assert open_message is None
+                open_message = message.id
+            case MessageFact(message=message):
+                assert message.id == open_message
+                if message.status != "in_progress":
+                    open_message = None
+            case StepFact(event="thread.run.step.created", step=step):
+                assert open_step is None
+                open_step = step.id
+            case StepFact(step=step):
+                assert step.id == open_step
+                if step.status != "in_progress":
+                    assert open_message is None
+                    open_step = None
+            case Discarded():
+                open_step = open_message = None
+            case RunFact(run=run):
+                ended = run.status in TERMINAL
+    if ended:
+        assert open_step is None
+        assert open_message is None
+
+
+def test_calls_are_required_in_the_order_in_which_the_model_made_them() -> None:
+    action = state("requires_action").run.required_action
+    assert action is not None
+    assert [call.id for call in action.submit_tool_outputs.tool_calls] == [call.id for call in CALLS]
