@@ -3,9 +3,9 @@
 import importlib.util
 import shutil
 import sys
-from importlib.metadata import version
 from typing import Final
 
+from understudy import __version__
 from understudy.settings import Loaded, Settings
 
 __all__ = ["banner", "base_url"]
@@ -26,7 +26,7 @@ def banner(loaded: Loaded, *, port: int, first_key: str | None) -> str:
     """Some lines; the two that begin with `export` can be pasted into a shell."""
     settings = loaded.settings
     lines = [
-        f"Understudy {version('understudy')} is up. For your code, in a shell:",
+        f"Understudy {__version__} is up. For your code, in a shell:",
         "",
         f"export OPENAI_BASE_URL={base_url(settings.host, port)}",
         _key_line(loaded, first_key),
