@@ -90,7 +90,7 @@ class Authenticator:
     """Which project a key opens.
 
     An answer from the store is believed for `ttl` seconds, so that is how long a key that another process revoked goes
-    on working here. `clock` need not be wall time, but must not run backwards. Wrong keys are looked up each time.
+    on working here. Wrong keys are looked up each time.
     """
 
     def __init__(self, store: Store, fixed_key: str | None, clock: Clock, ttl: float = _CACHE_SECONDS) -> None:
@@ -107,7 +107,8 @@ class Authenticator:
             return DEFAULT_PROJECT
         now = self._clock()
         known = self._known.get(asked)
-        if known is not None and now < known[1]:
+        # Both bounds: a clock that was set back must not prolong an answer.
+        if known is not None and 0 < known[1] - now <= self._ttl:
             return known[0]
         stored = await self._store.key_by_digest(asked)
         self._known.pop(asked, None)

@@ -3,9 +3,13 @@
 import importlib.util
 import shutil
 import sys
+<<<<<<< HEAD
 from understudy import __version__
+=======
+>>>>>>> scripted
 from typing import Final
 
+from understudy import __version__
 from understudy.settings import Loaded, Settings
 
 __all__ = ["banner", "base_url"]

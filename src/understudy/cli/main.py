@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from understudy import __version__
 from understudy.cli.flags import ALL, with_settings
 from understudy.cli.terminal import Stop, note
 from understudy.settings import Loaded, SettingError
@@ -56,8 +57,6 @@ def commands() -> typer.Typer:
 
 def _version(asked: bool) -> None:
     if asked:
-        from understudy import __version__
-
         print(f"understudy {__version__}")
         raise typer.Exit
 
@@ -155,3 +154,7 @@ def settings(
     from understudy.cli.docs import settings_page, settings_table
 
     print(settings_page() if markdown else settings_table(loaded), end="")
+
+
+if __name__ == "__main__":
+    main()
