@@ -147,6 +147,10 @@ async def test_when_the_engine_fails_within_a_group_each_is_tried_alone(tmp_path
         StoreRefusal,
         4,
     ]
+        other = _connect(tmp_path / "w.db")
+        await refusal(StoreUnavailable, writer.write(_add_and_raise(5, full)))
+        other.execute("BEGIN IMMEDIATE")  # no transaction was left open
+        other.close()
     assert _numbers(tmp_path / "w.db") == [1, 4]
 
 
