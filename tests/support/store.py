@@ -1,6 +1,6 @@
 """Rows by hand: the values that the store is given, and the engines that it is tested on."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -232,5 +232,3 @@ async def begun_thread(store: Store, project: ProjectId = PROJECT) -> str:
     made = thread()
     await store.add_thread(project, made, ())
     return made.id
-
-

@@ -50,13 +50,16 @@ class ModelRoutes:
         except ModelError as error:
             raise errors.Unavailable(error.message) from None
         return StreamingResponse(
-            _pieces(forwarded), status_code=forwarded.status, headers={"content-type": forwarded.content_type}
+            _pieces(forwarded),
+            status_code=forwarded.status,
+            headers={**forwarded.headers, "content-type": forwarded.content_type},
         )
 
 
 async def _pieces(forwarded: Forwarded) -> AsyncIterator[bytes]:
+    """A model server that breaks off in the middle breaks our answer off too: its status is sent already."""
     try:
-        async for piece in forwarded.pieces:
+        async for piece in forwarded.pieces():
             yield piece
     finally:
         await forwarded.close()

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from msgspec import Struct
 from starlette.requests import ClientDisconnect, Request
 
 from understudy.api.caller import caller
@@ -12,7 +13,7 @@ from understudy.core.ids import PREFIXES, Kind
 from understudy.ports import PageQuery
 from understudy.wire.lists import ListQuery
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=Struct)
 
 # What a path calls each kind; the vendor's refusals quote the prefix without its underscore.
 _FIELDS: dict[Kind, str] = {
@@ -73,6 +74,4 @@ def read_query(request: Request, type_: type[_T]) -> _T:
 
 
 def page_query(query: ListQuery) -> PageQuery:
-    return PageQuery(
-        limit=query.limit, descending=query.order == "desc", after=query.after, before=query.before
-    )
+    return PageQuery(limit=query.limit, descending=query.order == "desc", after=query.after, before=query.before)

@@ -39,12 +39,15 @@ class Attention:
         try:
             return await begin()
         except asyncio.CancelledError:
-            # `_waiting` is False here only if `call_away` cancelled us; another cancel besides it is passed on.
-            if not self._waiting and self._called and self._task.uncancel() == 0:
+            if self._was_called() and self._task.uncancel() == 0:
                 raise CalledAway from None
             raise
         finally:
             self._waiting = False
+
+    def _was_called(self) -> bool:
+        """Whether `call_away` broke the wait off; a cancel from elsewhere is not ours to swallow."""
+        return self._called and not self._waiting
 
     def close(self) -> None:
         self._timer.cancel()

@@ -42,7 +42,7 @@ from understudy.ports import (
     Tokens,
 )
 from understudy.wire.chat import ChatRequest
-from understudy.wire.runs import Usage
+from understudy.wire.runs import RunIncompleteReason, Usage
 from understudy.wire.tools import FunctionTool
 
 log = structlog.get_logger()
@@ -183,11 +183,9 @@ class RunLoop:
                     message_tokens=self._count(held, reply.text),
                 )
             case "truncated" | "filtered" as verdict:
-                reason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
+                reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
                 await held.append(
-                    ModelTruncated(
-                        at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage
-                    ),
+                    ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage),
                     message_tokens=self._count(held, reply.text),
                 )
             case "no_finish":
@@ -204,9 +202,7 @@ class RunLoop:
             return usage
         arguments = "".join(call.function.arguments for call in reply.turn.calls)
         completion = self._count(held, reply.text) + self._count(held, arguments)
-        return Usage(
-            prompt_tokens=prompt.tokens, completion_tokens=completion, total_tokens=prompt.tokens + completion
-        )
+        return Usage(prompt_tokens=prompt.tokens, completion_tokens=completion, total_tokens=prompt.tokens + completion)
 
     async def _fail(self, held: HeldRun, reply: Reply | None, failed: ModelFailed) -> None:
         try:
@@ -240,8 +236,6 @@ class RunLoop:
         if not held.working:
             return
         try:
-            await self._journal.append(
-                held.stored, Decision((), held.stored.state), owner=held.owner, lease=None
-            )
+            await self._journal.append(held.stored, Decision((), held.stored.state), owner=held.owner, lease=None)
         except (SeqConflict, Missing, StoreUnavailable) as refusal:
             log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))

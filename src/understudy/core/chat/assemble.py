@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from understudy.core.limits import CALLS_PER_TURN_MAX, COMPLETION_BYTES_MAX
-from understudy.wire.chat import Chunk, ChunkFunction, ChunkToolCall, ChunkUsage
+from understudy.wire.chat import Chunk, ChunkDelta, ChunkFunction, ChunkToolCall, ChunkUsage
 from understudy.wire.messages import Part, RefusalPart, TextPart, TextValue
 from understudy.wire.runs import Usage
 from understudy.wire.steps import FunctionCall, FunctionOutcome
@@ -132,14 +132,19 @@ class Turn:
         if not chunk.choices:
             return ()
         choice = chunk.choices[0]
+        delta = choice.delta
+        calls_begun = self._routes.seen > 0
+        # Whatever may be refused comes before the text, so that no text is kept that was not handed out.
+        self._measure(delta)
+        for part in delta.tool_calls or ():
+            self._add_call(part)
         pieces: list[Piece] = []
-        if choice.delta.content:
-            pieces += self._add_text("text", choice.delta.content)
-        if choice.delta.refusal:
-            pieces += self._add_text("refusal", choice.delta.refusal)
-        if choice.delta.tool_calls:
-            for part in choice.delta.tool_calls:
-                self._add_call(part)
+        if calls_begun:
+            self.late_characters += len("".join(((delta.content or "") + (delta.refusal or "")).split()))
+        else:
+            pieces += self._add_text("text", delta.content or "")
+            pieces += self._add_text("refusal", delta.refusal or "")
+        if delta.tool_calls:
             pieces += self._release(ended=False)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
@@ -150,9 +155,7 @@ class Turn:
         return self._release(ended=True)
 
     def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Sequence[Piece]:
-        self._measure(value)
-        if self._routes.seen:
-            self.late_characters += len("".join(value.split()))
+        if not value:
             return ()
         first = not self._parts or self._parts[-1][0] != kind
         if first:
@@ -165,7 +168,6 @@ class Turn:
     def _add_call(self, part: ChunkToolCall) -> None:
         function = part.function or ChunkFunction()
         name, arguments = function.name or "", function.arguments or ""
-        self._measure(name, arguments)
         call = self._routes.find(part.index, part.id or "", name, arguments)
         if call is None:
             if self._routes.seen >= CALLS_PER_TURN_MAX:
@@ -192,13 +194,14 @@ class Turn:
             is_last = self._front + 1 == len(self._calls)
             if not ended and (is_last or call.index is None or not call.whole()):
                 break
-            call.closed = True
+            # Nothing that still comes for this call is handed out: no arguments follow a whole JSON object.
             self._front += 1
         return pieces
 
-    def _measure(self, *values: str) -> None:
-        for value in values:
-            self._bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    def _measure(self, delta: ChunkDelta) -> None:
+        functions = [part.function for part in delta.tool_calls or () if part.function]
+        values = [delta.content, delta.refusal, *(value for each in functions for value in (each.name, each.arguments))]
+        self._bytes += sum(len(value) if value.isascii() else len(value.encode()) for value in values if value)
         if self._bytes > COMPLETION_BYTES_MAX:
             raise TurnTooLarge(f"The model's answer is longer than {COMPLETION_BYTES_MAX} bytes.")
 
@@ -212,7 +215,6 @@ class _Call:
         self.server_id = ""
         self.name = ""
         self.fragments: list[str] = []
-        self.closed = False
         self._shown = 0
         self._parsed = 0
         self._whole = False
@@ -221,8 +223,7 @@ class _Call:
         # Some servers repeat the whole name in every chunk; none was seen to change it once arguments have begun.
         if name != self.name and not (self.name and self.fragments):
             self.name += name
-        # What follows a whole JSON object after the next call has begun cannot be arguments.
-        if arguments and not self.closed:
+        if arguments:
             self.fragments.append(arguments)
 
     def show(self) -> str:
@@ -281,7 +282,8 @@ class _Routes:
 
 def _begins_another(call: _Call, id_: str, name: str, arguments: str) -> bool:
     if id_ and call.server_id and id_ != call.server_id:
-        return True
+        # Some servers make up a fresh id for every chunk of one call: without a name, only whole arguments end it.
+        return name != "" or (arguments != "" and call.whole())
     if not (name and call.name and call.fragments):
         return False
     # Servers that send whole calls without ids may give all of them index 0: then a name after complete arguments

@@ -1,0 +1,183 @@
+"""The real server on a free port of 127.0.0.1: in the test's own event loop, or as a process of its own.
+
+async with ScriptedModel() as model, running_server(model, tmp_path) as server:
+    thread = await server.client.post("/v1/threads", {})
+
+with server_process(model.base_url, tmp_path) as server:
+    OpenAI(base_url=server.base_url, api_key=server.key)
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvicorn
+from understudy.settings import Settings
+
+from support.client import Client
+from support.model_server import ScriptedModel
+from understudy.app import create_app
+
+__all__ = ["KEY", "RunningServer", "ServerProcess", "running_server", "server_process"]
+
+KEY = "sk-understudy-tests"
+START_SECONDS = 30.0
+STOP_SECONDS = 10.0
+
+
+class RunningServer:
+    """A server in this event loop. `url` has no path, `base_url` ends in `/v1`."""
+
+    def __init__(self, url: str, client: Client, settings: Settings) -> None:
+        self.url = url
+        self.base_url = url + "/v1"
+        self.key = KEY
+        self.client = client
+        self.settings = settings
+
+
+@contextlib.asynccontextmanager
+async def running_server(model: ScriptedModel | None, data_dir: Path, **settings: Any) -> AsyncIterator[RunningServer]:
+    """The app as `create_app` makes it, with its lifespan. A second one on the same `data_dir` finds the same rows.
+
+    `settings` are fields of `Settings`; without a model the server has no model server at all.
+    """
+    given: dict[str, Any] = {
+        "api_key": KEY,
+        "upstream_base_url": model.base_url if model else None,
+        "local_model": False,
+        "log_level": "error",
+    }
+    chosen = Settings(**{**given, **settings, "data_dir": data_dir})
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http="httptools")
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        # Not `serve()`: it installs signal handlers, and looks only ten times a second whether it should end.
+        await server.startup(sockets=[listener])
+        async with aiohttp.ClientSession(url) as session:
+            yield RunningServer(url, Client(session, KEY), chosen)
+    finally:
+        await _stop(server)
+        listener.close()
+
+
+async def _stop(server: uvicorn.Server) -> None:
+    listeners = getattr(server, "servers", [])  # absent when the lifespan failed to start
+    for listener in listeners:
+        listener.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+    if server.started:
+        await server.lifespan.shutdown()
+    tasks = list(server.server_state.tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for connection in list(server.server_state.connections):
+        if connection.transport is not None:
+            connection.transport.close()
+    for listener in listeners:
+        await listener.wait_closed()
+
+
+class ServerProcess:
+    """`understudy serve` in a process of its own. `log` holds the last lines that it wrote."""
+
+    def __init__(self, url: str, process: subprocess.Popen[str]) -> None:
+        self.url = url
+        self.base_url = url + "/v1"
+        self.key = KEY
+        self.process = process
+        self.log: deque[str] = deque(maxlen=200)
+
+    def kill(self) -> None:
+        """The process ends at once, without a chance to tidy up."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        """Asks the process to end, as a service manager does. Its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def server_process(upstream_base_url: str | None, data_dir: Path, **settings: object) -> Iterator[ServerProcess]:
+    """Yields when the server answers. `settings` are given through the environment. Raises `RuntimeError`."""
+    port = _free_port()
+    values = {
+        "host": "127.0.0.1",
+        "port": port,
+        "data_dir": data_dir,
+        "api_key": KEY,
+        "upstream_base_url": upstream_base_url or "",
+        "local_model": "false",
+        "log_level": "warning",
+        **settings,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
+    given = {f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "understudy.cli.main", "serve"],
+        env={**inherited, **given},
+        cwd=data_dir,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = ServerProcess(f"http://127.0.0.1:{port}", process)
+    reader = threading.Thread(target=_collect, args=(process, server.log))
+    reader.start()
+    try:
+        _wait_until_listening(server, port)
+        yield server
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+        reader.join()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _collect(process: subprocess.Popen[str], log: deque[str]) -> None:
+    # Somebody has to read the pipe, or the server blocks once it is full.
+    assert process.stdout is not None
+    log.extend(process.stdout)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_until_listening(server: ServerProcess, port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        except OSError:
+            time.sleep(0.02)  # there is no event to wait on in another process's start
+        else:
+            return
+    server.kill()
+    raise RuntimeError("the server did not start:\n" + "".join(server.log))
