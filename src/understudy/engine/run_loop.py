@@ -48,6 +48,7 @@ from understudy.wire.tools import FunctionTool
 log = structlog.get_logger()
 
 NO_FINISH = "The model server's answer ended without a finish reason."
+NO_CALLS = "The model server announced tool calls and sent none that can be answered."
 TOO_MANY_TURNS = f"The run took more than {TURNS_PER_RUN_MAX} model calls."
 
 
@@ -174,6 +175,10 @@ class RunLoop:
 
     async def _conclude(self, held: HeldRun, reply: Reply, prompt: Prompt) -> None:
         turn = reply.turn
+        if turn.late_characters:
+            log.warning("text_after_calls_left_out", run_id=held.run.id, characters=turn.late_characters)
+        if turn.empty and turn.finish_reason == "tool_calls":
+            raise ModelError(NO_CALLS)
         usage = self._usage(held, prompt, reply)
         match turn.verdict():
             case "stopped":
