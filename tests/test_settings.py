@@ -70,7 +70,7 @@ def test_the_data_dir_honours_xdg_data_home(tmp_path: Path, monkeypatch: pytest.
         ("port", "http", "a port number from 0 to 65535, not 'http'"),
         ("port", "65536", "a port number from 0 to 65535, not '65536'"),
         ("worker", "maybe", "true or false, not 'maybe'"),
-        ("unknown_keys", "keep", "\"refuse\" or \"drop\", not 'keep'"),
+        ("unknown_keys", "keep", '"refuse" or "drop", not \'keep\''),
         ("upstream_base_url", "localhost:11434", "a URL that begins with http:// or https://, not 'localhost:11434'"),
         ("run_lifetime_seconds", "2592001", "whole seconds from 1 to 2592000 (30 days), not '2592001'"),
         ("upstream_silence_seconds", "nan", "seconds, more than 0 and at most a day, not 'nan'"),

@@ -16,10 +16,12 @@ from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Desk, NoDesk, Runs
 from understudy.engine.sweep import Sweep
-from understudy.keys import Authenticator, Keys
+from understudy.keys import Authenticator
 from understudy.models.http import HttpModels
-from understudy.models.local import LocalModels
+from understudy.models.local import LocalModels, model_name
+from understudy.models.none import NoModels
 from understudy.models.upstream import Upstream
+from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.ports import Models, Store
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
@@ -27,8 +29,6 @@ from understudy.tokens import SplintrTokens
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
-
-DATABASE = "understudy.db"
 
 
 def create_app(settings: Settings) -> "Understudy":
@@ -65,9 +65,8 @@ class Understudy:
 
     async def start(self) -> None:
         settings, opened = self._settings, self._open
-        data_dir = Path(settings.data_dir)
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = await open_sqlite(data_dir / DATABASE)
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = await open_sqlite(settings.database)
         opened.push_async_callback(store.close)
         bus = MemoryBus(entropy.now)
         opened.push_async_callback(bus.close)
@@ -87,9 +86,7 @@ class Understudy:
         worker: Worker | None = None
         if settings.worker:
             owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
-            desk = worker = Worker(
-                store, journal, bus, entropy.now, owner=owner, places=settings.runs_per_worker
-            )
+            desk = worker = Worker(store, journal, bus, entropy.now, owner=owner, places=settings.runs_per_worker)
         runs = Runs(store, journal, bus, desk, entropy.now)
         if worker is not None:
             loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
@@ -117,12 +114,12 @@ class Understudy:
 
 
 def make_models(settings: Settings) -> Models:
-    """The configured model server; without one the bundled stand-in."""
-    if settings.upstream_base_url is not None or not settings.local_model:
+    """The configured model server; without one the bundled stand-in, unless that is switched off."""
+    if settings.upstream_base_url is not None:
         return HttpModels(
             Upstream(
                 name="upstream",
-                base_url=settings.upstream_base_url or "",
+                base_url=settings.upstream_base_url,
                 api_key=settings.upstream_api_key,
                 headers=settings.upstream_headers,
                 context_window_tokens=settings.upstream_context_window,
@@ -130,4 +127,11 @@ def make_models(settings: Settings) -> Models:
                 silence_seconds=settings.upstream_silence_seconds,
             )
         )
-    return LocalModels(gguf=None, model="", new_id=entropy.new_id)
+    if not settings.local_model:
+        return NoModels()
+
+    def gguf() -> Path:
+        return settings.local_gguf or ensure_weights(settings.weights_dir, progress=TerminalProgress())
+
+    name = settings.local_gguf or Path(SMOLLM2.file_name)
+    return LocalModels(gguf=gguf, model=model_name(name), new_id=entropy.new_id)

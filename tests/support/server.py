@@ -23,11 +23,11 @@ from typing import Any
 
 import aiohttp
 import uvicorn
-from understudy.settings import Settings
 
 from support.client import Client
 from support.model_server import ScriptedModel
 from understudy.app import create_app
+from understudy.settings import Settings
 
 __all__ = ["KEY", "RunningServer", "ServerProcess", "running_server", "server_process"]
 
@@ -133,7 +133,7 @@ def server_process(upstream_base_url: str | None, data_dir: Path, **settings: ob
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
     given = {f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items()}
     process = subprocess.Popen(
-        [sys.executable, "-m", "understudy.cli.main", "serve"],
+        [sys.executable, "-m", "understudy", "serve"],
         env={**inherited, **given},
         cwd=data_dir,
         stdout=subprocess.PIPE,

@@ -39,9 +39,7 @@ class Messages:
         query = read_query(request, ListMessagesQuery)
         project = caller(request).project
         await self._need_thread(project, thread_id)
-        rows = await self._services.store.page(
-            "message", project, thread_id, page_query(query), run_id=query.run_id
-        )
+        rows = await self._services.store.page("message", project, thread_id, page_query(query), run_id=query.run_id)
         return answer_page(rows)
 
     async def retrieve(self, request: Request) -> Response:

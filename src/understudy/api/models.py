@@ -50,7 +50,9 @@ class ModelRoutes:
         except ModelError as error:
             raise errors.Unavailable(error.message) from None
         return StreamingResponse(
-            _pieces(forwarded), status_code=forwarded.status, headers={**forwarded.headers, "content-type": forwarded.content_type}
+            _pieces(forwarded),
+            status_code=forwarded.status,
+            headers={**forwarded.headers, "content-type": forwarded.content_type},
         )
 
 

@@ -74,6 +74,4 @@ def read_query(request: Request, type_: type[_T]) -> _T:
 
 
 def page_query(query: ListQuery) -> PageQuery:
-    return PageQuery(
-        limit=query.limit, descending=query.order == "desc", after=query.after, before=query.before
-    )
+    return PageQuery(limit=query.limit, descending=query.order == "desc", after=query.after, before=query.before)

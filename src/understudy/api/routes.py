@@ -98,7 +98,9 @@ def operations(services: Services) -> Sequence[Operation]:
             streams=True,
         ),
         _op("POST", f"{run}/cancel", "cancelRun", "Cancel a run.", runs.cancel, answer=Run),
-        _op("GET", f"{run}/steps", "listRunSteps", "List a run's steps.", steps.list, query=ListStepsQuery, item=RunStep),
+        _op(
+            "GET", f"{run}/steps", "listRunSteps", "List a run's steps.", steps.list, query=ListStepsQuery, item=RunStep
+        ),
         _op(
             "GET",
             f"{run}/steps/{{step_id}}",
@@ -157,7 +159,9 @@ def operations(services: Services) -> Sequence[Operation]:
             body=CreateAssistant,
             answer=Assistant,
         ),
-        _op("GET", "/assistants", "listAssistants", "List assistants.", assistants.list, query=ListQuery, item=Assistant),
+        _op(
+            "GET", "/assistants", "listAssistants", "List assistants.", assistants.list, query=ListQuery, item=Assistant
+        ),
         _op("GET", "/models", "listModels", "List the model servers' models.", models.list, answer=Models),
         _op("GET", "/models/{model:path}", "retrieveModel", "Retrieve a model.", models.retrieve, answer=Model),
         _op(

@@ -2,7 +2,6 @@
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from understudy.api.caller import caller
 from understudy.api.read import page_query, path_id, read_body, read_query
@@ -97,9 +96,7 @@ class RunRoutes:
     async def submit_tool_outputs(self, request: Request) -> Response:
         thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
         body = await read_body(self._services, request, SubmitToolOutputs)
-        moved = await self._services.runs.submit(
-            caller(request).project, thread_id, run_id, tuple(body.tool_outputs)
-        )
+        moved = await self._services.runs.submit(caller(request).project, thread_id, run_id, tuple(body.tool_outputs))
         return self._answer(moved, stream=body.stream)
 
     async def _new_run(

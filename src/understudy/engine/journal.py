@@ -1,7 +1,8 @@
 """The only writer of a run's state: rows and fact log in one transaction, then the readers are told.
 
 A client that saw `...completed` and then asks with GET sees `completed`, because nothing is published before it is
-durable; and what is durable is published even if the caller is cancelled meanwhile. Whoever loses a race gets `SeqConflict`, loads the run and decides again.
+durable; and what is durable is published even if the caller is cancelled meanwhile. Whoever loses a race gets
+`SeqConflict`, loads the run and decides again.
 """
 
 import asyncio

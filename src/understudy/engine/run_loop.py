@@ -48,6 +48,7 @@ from understudy.wire.tools import FunctionTool
 log = structlog.get_logger()
 
 NO_FINISH = "The model server's answer ended without a finish reason."
+NO_CALLS = "The model server announced tool calls and sent none that can be answered."
 TOO_MANY_TURNS = f"The run took more than {TURNS_PER_RUN_MAX} model calls."
 
 
@@ -174,6 +175,10 @@ class RunLoop:
 
     async def _conclude(self, held: HeldRun, reply: Reply, prompt: Prompt) -> None:
         turn = reply.turn
+        if turn.late_characters:
+            log.warning("text_after_calls_left_out", run_id=held.run.id, characters=turn.late_characters)
+        if turn.empty and turn.finish_reason == "tool_calls":
+            raise ModelError(NO_CALLS)
         usage = self._usage(held, prompt, reply)
         match turn.verdict():
             case "stopped":
@@ -185,9 +190,7 @@ class RunLoop:
             case "truncated" | "filtered" as verdict:
                 reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
                 await held.append(
-                    ModelTruncated(
-                        at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage
-                    ),
+                    ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage),
                     message_tokens=self._count(held, reply.text),
                 )
             case "no_finish":
@@ -204,9 +207,7 @@ class RunLoop:
             return usage
         arguments = "".join(call.function.arguments for call in reply.turn.calls)
         completion = self._count(held, reply.text) + self._count(held, arguments)
-        return Usage(
-            prompt_tokens=prompt.tokens, completion_tokens=completion, total_tokens=prompt.tokens + completion
-        )
+        return Usage(prompt_tokens=prompt.tokens, completion_tokens=completion, total_tokens=prompt.tokens + completion)
 
     async def _fail(self, held: HeldRun, reply: Reply | None, failed: ModelFailed) -> None:
         try:
@@ -240,8 +241,6 @@ class RunLoop:
         if not held.working:
             return
         try:
-            await self._journal.append(
-                held.stored, Decision((), held.stored.state), owner=held.owner, lease=None
-            )
+            await self._journal.append(held.stored, Decision((), held.stored.state), owner=held.owner, lease=None)
         except (SeqConflict, Missing, StoreUnavailable) as refusal:
             log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))

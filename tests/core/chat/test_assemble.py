@@ -199,6 +199,14 @@ def test_another_id_at_the_same_index_begins_a_call() -> None:
     assert calls_of(turn) == [("a", "f", "{}"), ("b", "g", "{}")]
 
 
+def test_a_fresh_id_in_every_chunk_does_not_cut_a_call_into_pieces() -> None:
+    turn = new_turn()
+    fed(turn, *(chunk(None, part(0, f"id{n}", name, args)) for n, (name, args) in enumerate([("f", "{"), ("", "}")])))
+    fed(turn, chunk(None, part(0, "id3", None, "")), chunk(None, part(0, "id4", "g", "{}")))
+    turn.finish()
+    assert calls_of(turn) == [("id0", "f", "{}"), ("id4", "g", "{}")]
+
+
 @pytest.mark.parametrize("names", [("f", "g"), ("f", "f")])
 def test_whole_calls_without_ids_at_index_zero_are_told_apart(names: tuple[str, str]) -> None:
     turn = new_turn()
@@ -243,6 +251,14 @@ def test_arguments_that_never_become_whole_hold_later_calls_until_the_end() -> N
     assert calls_of(turn) == [("a", "f", '{"x"')]
     assert turn.finish() == [CallStarted(1, "b", "g"), CallArguments(1, "{}")]
     assert turn.finish() == []
+
+
+def test_what_follows_whole_arguments_after_the_next_call_began_is_left_out() -> None:
+    turn = new_turn()
+    fed(turn, chunk(None, part(0, "a", "f", "{}"), part(1, "b", "g", "{")))
+    assert fed(turn, chunk(None, part(0, None, None, "\n{}"), part(1, None, None, "}"))) == [CallArguments(1, "}")]
+    assert turn.finish() == []
+    assert calls_of(turn) == [("a", "f", "{}"), ("b", "g", "{}")]
 
 
 def test_with_one_call_all_but_the_first_are_left_out() -> None:

@@ -163,12 +163,11 @@ def assert_budget_is_respected(
     assert fixed >= 0
 
 
-@given(runs, any_settings, threads(), usages, corrections, st.integers(1, 600))
+@given(runs, st.sampled_from([Usage(), Usage(prompt_tokens=9)]), threads(), corrections, st.integers(200, 1_200))
 def test_a_loader_that_stops_when_it_has_enough_loses_nothing(
     run: Run,
-    given_settings: RunSettings,
-    thread: list[Entry],
     spent: Usage,
+    thread: list[Entry],
     correction: float,
     context_window_tokens: int,
 ) -> None:
@@ -184,7 +183,7 @@ def test_a_loader_that_stops_when_it_has_enough_loses_nothing(
     def prompt_of(window: Window) -> Prompt | Spent:
         return compose(
             run=run,
-            settings=given_settings,
+            settings=settings(),
             turns=0,
             window=window,
             spent=spent,

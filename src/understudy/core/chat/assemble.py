@@ -194,7 +194,7 @@ class Turn:
             is_last = self._front + 1 == len(self._calls)
             if not ended and (is_last or call.index is None or not call.whole()):
                 break
-            call.closed = True
+            # Nothing that still comes for this call is handed out: no arguments follow a whole JSON object.
             self._front += 1
         return pieces
 
@@ -215,7 +215,6 @@ class _Call:
         self.server_id = ""
         self.name = ""
         self.fragments: list[str] = []
-        self.closed = False
         self._shown = 0
         self._parsed = 0
         self._whole = False
@@ -224,8 +223,7 @@ class _Call:
         # Some servers repeat the whole name in every chunk; none was seen to change it once arguments have begun.
         if name != self.name and not (self.name and self.fragments):
             self.name += name
-        # What follows a whole JSON object after the next call has begun cannot be arguments.
-        if arguments and not self.closed:
+        if arguments:
             self.fragments.append(arguments)
 
     def show(self) -> str:
@@ -284,7 +282,8 @@ class _Routes:
 
 def _begins_another(call: _Call, id_: str, name: str, arguments: str) -> bool:
     if id_ and call.server_id and id_ != call.server_id:
-        return True
+        # Some servers make up a fresh id for every chunk of one call: without a name, only whole arguments end it.
+        return name != "" or (arguments != "" and call.whole())
     if not (name and call.name and call.fragments):
         return False
     # Servers that send whole calls without ids may give all of them index 0: then a name after complete arguments

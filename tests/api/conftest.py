@@ -1,0 +1,33 @@
+"""A real server over a real scripted model server, for each test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.client import Client
+from support.model_server import ScriptedModel
+from support.server import RunningServer, running_server
+from support.talk import Talk
+
+
+@pytest.fixture
+async def model() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel() as scripted:
+        yield scripted
+
+
+@pytest.fixture
+async def server(model: ScriptedModel, tmp_path: Path) -> AsyncIterator[RunningServer]:
+    async with running_server(model, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Client:
+    return server.client
+
+
+@pytest.fixture
+async def talk(client: Client) -> Talk:
+    return await Talk.begin(client)
