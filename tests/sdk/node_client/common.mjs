@@ -43,10 +43,17 @@ export const addName = (names, name) => {
   if (names.at(-1) !== name) names.push(name);
 };
 
-/** What a helper stream tells its listeners: event names (runs of the same name once), text, ids of calls. */
+/**
+ * What a helper stream tells its listeners: event names (runs of the same name once), text, ids of calls, and steps
+ * and messages in their last state. The helper's own final steps and messages may keep the first state they saw.
+ */
 export function record(stream) {
-  const seen = { events: [], text: "", calls: [], ended: false };
-  stream.on("event", ({ event }) => addName(seen.events, event));
+  const seen = { events: [], text: "", calls: [], steps: [], messages: [], ended: false };
+  stream.on("event", ({ event, data }) => {
+    addName(seen.events, event);
+    if (/^thread\.message\.(completed|incomplete)$/.test(event)) seen.messages.push(data);
+  });
+  stream.on("runStepDone", (step) => seen.steps.push(step));
   stream.on("textDelta", (delta, snapshot) => {
     seen.text += delta.value ?? "";
     same(snapshot.value, seen.text);

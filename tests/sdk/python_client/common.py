@@ -40,6 +40,7 @@ class Recorder(AssistantEventHandler):
         self.events: list[str] = []
         self.text = ""
         self.calls: list[str] = []
+        self.steps: list[Any] = []
         self.ended = False
 
     @override
@@ -54,6 +55,10 @@ class Recorder(AssistantEventHandler):
     @override
     def on_tool_call_created(self, tool_call: Any) -> None:
         self.calls.append(tool_call.id)
+
+    @override
+    def on_run_step_done(self, run_step: Any) -> None:
+        self.steps.append(run_step)
 
     @override
     def on_end(self) -> None:
