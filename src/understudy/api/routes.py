@@ -38,12 +38,18 @@ _V1_FILES_HINT = " In v2 files hang on 'tool_resources' of assistants and thread
 
 def operations(services: Services) -> Sequence[Operation]:
     """All operations, the busiest paths first: the router looks at them in this order."""
-    runs, steps, messages = RunRoutes(services), Steps(services), Messages(services)
-    threads, assistants = Threads(services), Assistants(services)
-    models, health = ModelRoutes(services), Health(services)
+    return [
+        *_runs(RunRoutes(services), Steps(services)),
+        *_messages(Messages(services)),
+        *_threads(Threads(services)),
+        *_assistants(Assistants(services)),
+        *_models(ModelRoutes(services)),
+        *_health(Health(services)),
+    ]
+
+
+def _runs(runs: RunRoutes, steps: Steps) -> Sequence[Operation]:
     run = "/threads/{thread_id}/runs/{run_id}"
-    message = "/threads/{thread_id}/messages/{message_id}"
-    assistant = "/assistants/{assistant_id}"
     return [
         _op("GET", run, "getRun", "Retrieve a run.", runs.retrieve, answer=Run),
         _op("POST", run, "modifyRun", "Change a run's metadata.", runs.update, body=UpdateRun, answer=Run),
@@ -61,24 +67,6 @@ def operations(services: Services) -> Sequence[Operation]:
         _op("GET", "/threads/{thread_id}/runs", "listRuns", "List runs.", runs.list, query=ListQuery, item=Run),
         _op(
             "POST",
-            "/threads/{thread_id}/messages",
-            "createMessage",
-            "Add a message to a thread.",
-            messages.create,
-            body=CreateMessage,
-            answer=Message,
-        ),
-        _op(
-            "GET",
-            "/threads/{thread_id}/messages",
-            "listMessages",
-            "List a thread's messages.",
-            messages.list,
-            query=ListMessagesQuery,
-            item=Message,
-        ),
-        _op(
-            "POST",
             "/threads/runs",
             "createThreadAndRun",
             "Create a thread and run it.",
@@ -87,7 +75,6 @@ def operations(services: Services) -> Sequence[Operation]:
             answer=Run,
             streams=True,
         ),
-        _op("POST", "/threads", "createThread", "Create a thread.", threads.create, body=CreateThread, answer=Thread),
         _op(
             "POST",
             f"{run}/submit_tool_outputs",
@@ -111,6 +98,30 @@ def operations(services: Services) -> Sequence[Operation]:
             query=IncludeQuery,
             answer=RunStep,
         ),
+    ]
+
+
+def _messages(messages: Messages) -> Sequence[Operation]:
+    message = "/threads/{thread_id}/messages/{message_id}"
+    return [
+        _op(
+            "POST",
+            "/threads/{thread_id}/messages",
+            "createMessage",
+            "Add a message to a thread.",
+            messages.create,
+            body=CreateMessage,
+            answer=Message,
+        ),
+        _op(
+            "GET",
+            "/threads/{thread_id}/messages",
+            "listMessages",
+            "List a thread's messages.",
+            messages.list,
+            query=ListMessagesQuery,
+            item=Message,
+        ),
         _op("GET", message, "getMessage", "Retrieve a message.", messages.retrieve, answer=Message),
         _op(
             "POST",
@@ -122,6 +133,12 @@ def operations(services: Services) -> Sequence[Operation]:
             answer=Message,
         ),
         _op("DELETE", message, "deleteMessage", "Delete a message.", messages.delete, answer=Deleted),
+    ]
+
+
+def _threads(threads: Threads) -> Sequence[Operation]:
+    return [
+        _op("POST", "/threads", "createThread", "Create a thread.", threads.create, body=CreateThread, answer=Thread),
         _op("GET", "/threads/{thread_id}", "getThread", "Retrieve a thread.", threads.retrieve, answer=Thread),
         _op(
             "POST",
@@ -140,6 +157,12 @@ def operations(services: Services) -> Sequence[Operation]:
             threads.delete,
             answer=Deleted,
         ),
+    ]
+
+
+def _assistants(assistants: Assistants) -> Sequence[Operation]:
+    assistant = "/assistants/{assistant_id}"
+    return [
         _op("GET", assistant, "getAssistant", "Retrieve an assistant.", assistants.retrieve, answer=Assistant),
         _op(
             "POST",
@@ -163,6 +186,11 @@ def operations(services: Services) -> Sequence[Operation]:
         _op(
             "GET", "/assistants", "listAssistants", "List assistants.", assistants.list, query=ListQuery, item=Assistant
         ),
+    ]
+
+
+def _models(models: ModelRoutes) -> Sequence[Operation]:
+    return [
         _op("GET", "/models", "listModels", "List the model servers' models.", models.list, answer=Models),
         _op("GET", "/models/{model:path}", "retrieveModel", "Retrieve a model.", models.retrieve, answer=Model),
         _op(
@@ -173,6 +201,11 @@ def operations(services: Services) -> Sequence[Operation]:
             models.chat_completions,
         ),
         _op("POST", "/embeddings", "createEmbedding", "Passed through to the model server.", models.embeddings),
+    ]
+
+
+def _health(health: Health) -> Sequence[Operation]:
+    return [
         _op("GET", "/healthz", "health", "Whether the process answers.", health.alive),
         _op("GET", "/readyz", "readiness", "Whether the server can read and write.", health.ready),
     ]

@@ -12,14 +12,14 @@ def json_of(delta: Delta) -> str:
 def test_the_first_text_delta_brings_the_annotations() -> None:
     assert json_of(message_delta("msg_1", TextPiece("Hel", 0, True))) == (
         '{"id":"msg_1","object":"thread.message.delta","delta":{"content":'
-        '[{"index":0,"type":"text","text":{"value":"Hel","annotations":[]}}]}}'
+        '[{"type":"text","index":0,"text":{"value":"Hel","annotations":[]}}]}}'
     )
 
 
 def test_later_text_deltas_bring_only_the_value() -> None:
     assert json_of(message_delta("msg_1", TextPiece("lo", 0, False))) == (
         '{"id":"msg_1","object":"thread.message.delta","delta":{"content":'
-        '[{"index":0,"type":"text","text":{"value":"lo"}}]}}'
+        '[{"type":"text","index":0,"text":{"value":"lo"}}]}}'
     )
 
 
@@ -27,14 +27,14 @@ def test_first_and_later_refusal_deltas_look_alike() -> None:
     for first in (True, False):
         assert json_of(message_delta("msg_1", RefusalPiece("I ", 1, first))) == (
             '{"id":"msg_1","object":"thread.message.delta","delta":{"content":'
-            '[{"index":1,"type":"refusal","refusal":"I "}]}}'
+            '[{"type":"refusal","index":1,"refusal":"I "}]}}'
         )
 
 
 def test_a_message_without_text_still_has_a_delta() -> None:
     assert json_of(empty_text_delta("msg_1")) == (
         '{"id":"msg_1","object":"thread.message.delta","delta":{"content":'
-        '[{"index":0,"type":"text","text":{"value":"","annotations":[]}}]}}'
+        '[{"type":"text","index":0,"text":{"value":"","annotations":[]}}]}}'
     )
 
 
