@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from support.bodies import mutated_bodies, valid_bodies
+from support.client import Client
 from understudy.api.decode import decode_body
 from understudy.api.openapi import document
 from understudy.api.operation import Operation
@@ -201,3 +202,11 @@ def _is_read_otherwise(tree: Any) -> bool:
             return any(map(_is_read_otherwise, tree))
         case _:
             return False
+
+
+async def test_the_served_document_is_valid_and_names_every_operation_once(client: Client) -> None:
+    served = await client.get("/v1/openapi.json")
+    assert list(OpenAPIV31SpecValidator(served).iter_errors()) == []
+    ids = [one["operationId"] for methods in served["paths"].values() for one in methods.values()]
+    assert len(ids) == len(set(ids))
+    assert {"createThreadAndRun", "submitToolOuputsToRun", "listAssistants"} <= set(ids)
