@@ -3,20 +3,17 @@
 import re
 import signal
 import socket
-from importlib.util import find_spec
 from pathlib import Path
 
 import aiohttp
-import pytest
 
-from support.command import read_until, run, started
+from support.command import Ended, read_until, run, started
+from support.model_replies import Reply
+from support.model_server import ScriptedModel
 from understudy.cli.banner import banner, base_url
 from understudy.settings import Settings, load
 
-needs_app = pytest.mark.skipif(find_spec("understudy.models.local") is None, reason="the application is not whole yet")
 
-
-@needs_app
 async def test_it_prints_two_lines_to_paste_once_it_answers(tmp_path: Path) -> None:
     async with started("serve", "--port", "0", "--data-dir", "data", "--no-local-model", home=tmp_path) as process:
         said = await read_until(process.stdout, "Ctrl-C stops it.\n")
@@ -33,7 +30,6 @@ async def test_it_prints_two_lines_to_paste_once_it_answers(tmp_path: Path) -> N
         assert await process.wait() == 0
 
 
-@needs_app
 async def test_keys_made_and_revoked_beside_a_running_server_take_effect(tmp_path: Path) -> None:
     async with (
         started("serve", "--port", "0", "--data-dir", "data", "--no-local-model", home=tmp_path) as process,
@@ -47,7 +43,23 @@ async def test_keys_made_and_revoked_beside_a_running_server_take_effect(tmp_pat
             assert answer.status == 200
 
 
-@needs_app
+async def test_chat_talks_to_the_model_server_through_the_server(tmp_path: Path) -> None:
+    async with (
+        ScriptedModel(api_key="sk-model") as model,
+        started(
+            *("serve", "--port", "0", "--data-dir", "data", "--upstream-base-url", model.base_url),
+            home=tmp_path,
+            UNDERSTUDY_UPSTREAM_API_KEY="sk-model",
+        ) as process,
+    ):
+        said = await read_until(process.stdout, "Ctrl-C stops it.\n")
+        assert f"Models: those of {model.base_url}." in said
+        [port] = re.findall(r"OPENAI_BASE_URL=http://127\.0\.0\.1:(\d+)/v1", said)
+        model.script(Reply("Good ", "evening."), Reply("Again?"))
+        ended = await run("chat", "--port", port, "--data-dir", "data", home=tmp_path, text="hello\nhello\n")
+        assert ended == Ended(0, "Good evening.\nAgain?\n", "")
+
+
 async def test_a_port_in_use_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -60,7 +72,6 @@ async def test_a_port_in_use_is_one_sentence_and_exit_code_1(tmp_path: Path) -> 
     assert ended.out == ""
 
 
-@needs_app
 async def test_a_data_dir_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = await run("serve", "--port", "0", "--data-dir", "file/data", home=tmp_path)

@@ -1,13 +1,13 @@
 """The data directory as a command uses it: opened, asked one thing, closed."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from understudy.cli.terminal import Stop
 from understudy.ports import Store, StoreUnavailable
 from understudy.settings import Settings
+from understudy.store.migrations import NewerDatabase
 from understudy.store.sqlite import open_sqlite
 
 __all__ = ["with_store"]
@@ -28,5 +28,5 @@ def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(opened())
-    except (OSError, sqlite3.Error, StoreUnavailable) as error:
+    except (OSError, StoreUnavailable, NewerDatabase) as error:
         raise Stop(f"The data directory {settings.data_dir} cannot be used: {error}.") from error
