@@ -6,6 +6,10 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PY) -m pytest -p anyio -p hypothesispytest
 DATA := data
+# The stand-in's weights, unless a model server answers or there is no engine for them.
+FETCH = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
+  && $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("xllamacpp") is None)'; then \
+  $(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."; fi
 
 .PHONY: help run chat test check fix bench docs sdks clean
 
@@ -21,7 +25,7 @@ help:
 	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
 
 run: $(VENV)/.local
-	@$(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."
+	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH))
 	@exec $(VENV)/bin/understudy serve --data-dir $(DATA) --port $(PORT) $(ARGS)
 
 chat: $(VENV)/.installed

@@ -5,40 +5,30 @@ from typing import Any
 
 from support.client import Client, Event
 from support.model_server import Call, Cut, Failure, Interleaved, Refuse, Reply, ScriptedModel, Silence
+from support.sdk import accumulated
 from support.talk import WEATHER, Talk
 from support.transcript import Normaliser, check_golden, transcript
 
 
 def accumulate(events: list[Event]) -> dict[str, Any]:
-    """The texts and calls that an SDK would have put together from the deltas: strings joined, lists by index."""
-    built: dict[str, Any] = {}
-
-    def merge(target: dict[str, Any], delta: dict[str, Any]) -> None:
-        for key, value in delta.items():
-            if isinstance(value, dict):
-                merge(target.setdefault(key, {}), value)
-            elif isinstance(value, list):
-                items = target.setdefault(key, [])
-                for item in value:
-                    if item["index"] == len(items):
-                        items.append({})
-                    merge(items[item["index"]], {k: v for k, v in item.items() if k != "index"})
-            elif isinstance(value, str) and key != "type":
-                target[key] = (target.get(key) or "") + value
-            else:
-                target[key] = value
-
+    """The deltas of each message and step, added up as the SDKs do."""
+    deltas: dict[str, list[dict[str, object]]] = {}
     for event in events:
         if event.name.endswith(".delta"):
-            merge(built.setdefault(event.data["id"], {}), event.data["delta"])
-    return built
+            deltas.setdefault(event.data["id"], []).append(event.data["delta"])
+    return {id_: accumulated(parts) for id_, parts in deltas.items()}
+
+
+def shown(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Added-up entries as the whole object shows them: without `index`."""
+    return [{key: value for key, value in entry.items() if key != "index"} for entry in entries]
 
 
 async def test_plain_text(talk: Talk, model: ScriptedModel) -> None:
     model.script(Reply("Fo", "ur", "."))
     events = await talk.stream()
     check_golden("text", transcript(events))
-    assert accumulate(events)[events[5].data["id"]]["content"] == (await talk.messages())[-1]["content"]
+    assert shown(accumulate(events)[events[5].data["id"]]["content"]) == (await talk.messages())[-1]["content"]
 
 
 async def test_an_empty_answer_is_a_message_with_one_empty_delta(talk: Talk, model: ScriptedModel) -> None:
@@ -50,7 +40,7 @@ async def test_a_refusal(talk: Talk, model: ScriptedModel) -> None:
     model.script(Reply(Refuse("I "), Refuse("cannot.")))
     events = await talk.stream()
     check_golden("refusal", transcript(events))
-    assert accumulate(events)[events[5].data["id"]]["content"] == (await talk.messages())[-1]["content"]
+    assert shown(accumulate(events)[events[5].data["id"]]["content"]) == (await talk.messages())[-1]["content"]
 
 
 async def test_a_function_call_and_its_outputs(client: Client, model: ScriptedModel) -> None:
@@ -66,11 +56,9 @@ async def test_a_function_call_and_its_outputs(client: Client, model: ScriptedMo
     )
     check_golden("function-outputs", transcript(second, names))
     step = (await talk.steps(run))[0]
-    calls = accumulate(first)[step["id"]]["step_details"]["tool_calls"]
-    assert (
-        calls[0] | {"function": calls[0]["function"] | {"output": "21 degrees"}}
-        == step["step_details"]["tool_calls"][0]
-    )
+    call = shown(accumulate(first)[step["id"]]["step_details"]["tool_calls"])[0]
+    call["function"]["output"] = "21 degrees"
+    assert call == step["step_details"]["tool_calls"][0]
 
 
 async def test_parallel_calls_are_shown_one_after_the_other(client: Client, model: ScriptedModel) -> None:
@@ -110,12 +98,9 @@ async def test_a_content_filter_in_text(talk: Talk, model: ScriptedModel) -> Non
 async def test_a_cancel_by_another_request(talk: Talk, model: ScriptedModel) -> None:
     model.script(Reply("One", Silence()))
     streaming = asyncio.create_task(talk.stream())
-    await model.until(lambda: bool(model.chats))
-    while not (runs := (await talk.client.get(f"{talk.path}/runs"))["data"]) or runs[0]["status"] != "in_progress":
-        await asyncio.sleep(0.005)
-    while len(await talk.messages()) < 2:
-        await asyncio.sleep(0.005)
-    cancelling = await talk.client.post(f"{talk.path}/runs/{runs[0]['id']}/cancel")
+    run = await talk.newest_run()
+    await talk.until_it_speaks()
+    cancelling = await talk.client.post(f"{talk.path}/runs/{run['id']}/cancel")
     assert (cancelling["status"], cancelling["cancelled_at"]) == ("cancelling", None)
     check_golden("cancel", transcript(await streaming))
     await model.until(lambda: model.disconnects == 1)

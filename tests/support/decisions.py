@@ -132,8 +132,9 @@ def markdown() -> str:
     lines = [
         "# What may happen to a run",
         "",
-        "Made from `core/run/machine.py` by `make docs`; a test fails when the two differ. For every state that a run can",
-        "be in and every input: the facts that follow, in order, each also an event of the stream (`thread.` left out).",
+        "Made from `core/run/machine.py` by `make docs`; a test fails when the two differ. For every state that a run",
+        "can be in and every input: the facts that follow, in order, each also an event of the stream, with `thread.`",
+        "left out.",
         "",
         "Inputs that a section does not list find the run moved on (`Superseded`): a worker that meets this lets go.",
         "",

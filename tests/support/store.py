@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from msgspec.structs import replace
@@ -17,8 +18,9 @@ from understudy.wire.messages import Message, TextPart, TextValue
 from understudy.wire.runs import Run, Truncation, Usage
 from understudy.wire.steps import CreatedMessage, MessageCreation, RunStep, ToolCalls
 from understudy.wire.threads import Thread
-from understudy.wire.tools import Function, FunctionTool
+from understudy.wire.tools import Function, FunctionTool, ToolResources
 
+E = TypeVar("E", bound=Exception)
 ENGINES = ("sqlite",)
 PROJECT = ProjectId("proj_a")
 OTHER = ProjectId("proj_b")
@@ -41,7 +43,7 @@ async def open_engine(name: str, directory: Path) -> AsyncIterator[Store]:
         await store.close()
 
 
-async def refusal(kind: type[Exception], awaited: Awaitable[object]) -> Exception:
+async def refusal(kind: type[E], awaited: Awaitable[object]) -> E:
     """The exception of this kind that the call ends in."""
     with pytest.raises(kind) as caught:
         await awaited
@@ -61,7 +63,7 @@ def assistant(**fields: object) -> StoredAssistant:
         model="m",
         instructions=None,
         tools=[],
-        tool_resources=Thread(id="", created_at=0).tool_resources,
+        tool_resources=ToolResources(),
         metadata={},
         temperature=1.0,
         top_p=1.0,

@@ -1,11 +1,14 @@
 """An assistant and a thread on a running server, and what a client does with them."""
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from support.client import Client, Event
 
-__all__ = ["WEATHER", "Talk"]
+__all__ = ["WEATHER", "Talk", "polled"]
+
+T = TypeVar("T")
 
 WEATHER = {
     "type": "function",
@@ -45,12 +48,30 @@ class Talk:
 
     async def until(self, run: dict[str, Any], *statuses: str, seconds: float = 5.0) -> dict[str, Any]:
         """The run once it has one of these statuses, looked at as a client's poller does."""
-        async with asyncio.timeout(seconds):
-            while True:
-                fresh = await self.get(run)
-                if fresh["status"] in statuses:
-                    return fresh
-                await asyncio.sleep(0.005)  # a poller's pause: the wire offers nothing to wait on
+
+        async def look() -> dict[str, Any] | None:
+            fresh = await self.get(run)
+            return fresh if fresh["status"] in statuses else None
+
+        return await polled(look, seconds=seconds)
+
+    async def newest_run(self) -> dict[str, Any]:
+        """The thread's newest run, as soon as there is one."""
+
+        async def look() -> dict[str, Any] | None:
+            page = await self.client.get(f"{self.path}/runs")
+            return page["data"][0] if page["data"] else None
+
+        return await polled(look)
+
+    async def until_it_speaks(self) -> dict[str, Any]:
+        """The thread's newest message, as soon as it is an assistant's."""
+
+        async def look() -> dict[str, Any] | None:
+            newest = (await self.messages())[-1]
+            return newest if newest["role"] == "assistant" else None
+
+        return await polled(look)
 
     async def messages(self) -> list[dict[str, Any]]:
         page = await self.client.get(f"{self.path}/messages", order="asc")
@@ -61,3 +82,13 @@ class Talk:
         page = await self.client.get(f"{self.path}/runs/{run['id']}/steps", order="asc")
         found: list[dict[str, Any]] = page["data"]
         return found
+
+
+async def polled(look: Callable[[], Awaitable[T | None]], *, seconds: float = 5.0) -> T:
+    """What `look` finds at last. The wire offers nothing to wait on, so this asks again and again. `TimeoutError`."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            await asyncio.sleep(0.005)

@@ -59,7 +59,7 @@ class Edge:
         except errors.ApiError as error:
             await reply.error(error, scope, receive)
         except StoreUnavailable as error:
-            log.error("store_unavailable", request_id=reply.request_id, reason=str(error))
+            log.warning("store_unavailable", request_id=reply.request_id, reason=str(error))
             unavailable = errors.Unavailable("The server cannot read or write its data just now.")
             await reply.error(unavailable, scope, receive)
         except Exception:

@@ -1,23 +1,31 @@
+"""What an endpoint is: the routes, and the document that describes them, are both made from these."""
+
 from collections.abc import Awaitable, Callable
-from typing import Literal
+from typing import TypeAlias
 
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-Method = Literal["GET", "POST", "DELETE"]
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class Operation(Struct, frozen=True, kw_only=True):
-    method: Method
+    """One method on one path, in Starlette's spelling: `/threads/{thread_id}/runs`.
+
+    `id` is the vendor's `operationId`, such as `createRun`. `answer` is what a 200 holds; a list is a page of `item`.
+    `streams`: the answer may come as server-sent events instead, if the body asks for them.
+    """
+
+    method: str
     path: str
     id: str
     summary: str
     tag: str
-    handler: Callable[[Request], Awaitable[Response]]
-    body: type | None = None
+    handler: Handler
+    body: type[Struct] | None = None
     body_required: bool = False
-    query: type | None = None
-    answer: type | None = None
-    item: type | None = None
+    query: type[Struct] | None = None
+    answer: type[Struct] | None = None
+    item: type[Struct] | None = None
     streams: bool = False

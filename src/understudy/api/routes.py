@@ -1,5 +1,6 @@
 """Every route that is served, in one table: the router and `/openapi.json` are both made from it."""
 
+import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -32,6 +33,7 @@ from understudy.wire.threads import CreateThread, Thread, UpdateThread
 Handler = Callable[[Request], Awaitable[Response]]
 
 OPTIONAL_BODIES = (None, CreateThread, UpdateThread, UpdateAssistant, UpdateMessage, UpdateRun)
+_V1_FILES = re.compile(r"^/(assistants/[^/]+|threads/[^/]+/messages/[^/]+)/files(/[^/]*)?$")
 _V1_FILES_HINT = " In v2 files hang on 'tool_resources' of assistants and threads, and on 'attachments' of messages."
 
 
@@ -238,8 +240,6 @@ class _Methods:
 
 async def _unknown(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 ASGI's signature
     refusal = errors.unknown_url(scope["method"], scope["understudy.path"])
-    parts = scope["path"].split("/")
-    if parts[-2:-1] == ["files"] or parts[-1:] == ["files"]:
-        if parts[1:2] == ["assistants"] or "messages" in parts:
-            refusal.message += _V1_FILES_HINT
+    if _V1_FILES.match(scope["path"]):
+        refusal.message += _V1_FILES_HINT
     raise refusal

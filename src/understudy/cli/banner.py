@@ -3,10 +3,6 @@
 import importlib.util
 import shutil
 import sys
-<<<<<<< HEAD
-from understudy import __version__
-=======
->>>>>>> scripted
 from typing import Final
 
 from understudy import __version__

@@ -174,11 +174,7 @@ class Client:
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
         if response.status < 400:
             return
-        content = await response.read()
-        try:
-            message = msgspec.json.decode(content, type=_Answer).error.message
-        except msgspec.DecodeError:
-            message = None
+        message = msgspec.json.decode(await response.read(), type=_Answer).error.message
         if response.status == 401:
             raise Stop(f"The server at {self._where.base_url} refused the key: {message}")
         raise Refused(response.status, message or f"The server answered with status {response.status}.")

@@ -27,12 +27,14 @@ class SseParser:
 
     def feed(self, read: bytes) -> list[bytes]:
         """Raises `TooLong`; the parser is of no use after that."""
+        if not read:
+            return []
         if read.endswith(b"\n\n") and not (self._line or self._event or self._after_cr):
             payloads = self._whole_events(read)
             if payloads is not None:
                 self._at_start = False
                 return payloads
-        if self._after_cr and read:
+        if self._after_cr:
             self._after_cr = False
             read = read.removeprefix(b"\n")
         payloads = []

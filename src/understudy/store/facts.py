@@ -15,7 +15,7 @@ from understudy.wire.steps import RunStep
 _INSERT_STEP = "INSERT INTO steps (id, run_id, status, body) VALUES (?, ?, ?, ?)"
 _UPDATE_STEP = "UPDATE steps SET status = ?, body = ? WHERE id = ?"
 _DELETE_STEP = "DELETE FROM steps WHERE id = ?"
-_INSERT_FACT = "INSERT INTO facts (run_id, seq, event, body) VALUES (?, ?, ?, ?)"
+_INSERT_FACTS = "INSERT INTO facts (run_id, seq, event, body) VALUES "
 
 # Index: steps_by_run.
 _STEPS = "SELECT seq, body FROM steps WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
@@ -89,9 +89,12 @@ def write_changes(before: RunState, after: RunState, facts: Sequence[Fact], mess
 
 def log_facts(run_id: str, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
     """Numbers the facts on from `last_seq`; the number of the last one."""
-    for seq, fact in enumerate(facts, last_seq + 1):
-        event, payload = _logged(fact)
-        yield Query(_INSERT_FACT, (run_id, seq, event, payload))
+    if facts:
+        # One statement for all: a decision has few facts, so few different texts come of it.
+        columns: list[object] = []
+        for seq, fact in enumerate(facts, last_seq + 1):
+            columns += (run_id, seq, *_logged(fact))
+        yield Query(_INSERT_FACTS + ", ".join(["(?, ?, ?, ?)"] * len(facts)), tuple(columns))
     return last_seq + len(facts)
 
 

@@ -1,6 +1,6 @@
 """`ports.Store` on any engine that can run operations: which operation answers which call."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -12,6 +12,7 @@ from understudy.ports import (
     NewRun,
     PageQuery,
     Rows,
+    Store,
     StoredAssistant,
     StoredKey,
     StoredMessage,
@@ -27,7 +28,7 @@ from understudy.wire.threads import Thread
 T = TypeVar("T")
 
 
-class RowStore(ABC):
+class RowStore(Store):
     """The store without its engine."""
 
     @abstractmethod

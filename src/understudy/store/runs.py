@@ -35,6 +35,8 @@ _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
     "body = ? WHERE id = ?"
 )
+# The same without what the run itself says: no index has to follow.
+_ADVANCE = "UPDATE runs SET lease_owner = ?, lease_until = ?, last_fact = ?, progress = ? WHERE id = ?"
 _UPDATE_BODY = "UPDATE runs SET body = ? WHERE id = ?"
 
 # One statement, so that all of it is of one moment. Indexes: those of the ids, steps_by_run, messages_by_run.
@@ -118,12 +120,14 @@ def append(append: Append) -> Op[int]:
         raise SeqConflict(append.run_id)
     if append.lease != "keep":
         owner, until = _columns(append.lease)
-    run = with_metadata_of(body, append.after.run)
+    progress = encode(append.after.progress)
     last_seq = last_fact + len(append.facts)
-    yield Query(
-        _UPDATE,
-        (run.status, run.expires_at, owner, until, last_seq, encode(append.after.progress), encode(run), run.id),
-    )
+    if append.after.run == append.before.run:
+        yield Query(_ADVANCE, (owner, until, last_seq, progress, append.run_id))
+    else:
+        run = with_metadata_of(body, append.after.run)
+        columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
+        yield Query(_UPDATE, (*columns, append.run_id))
     yield from write_changes(append.before, append.after, append.facts, append.message_tokens)
     return (yield from log_facts(append.run_id, last_fact, append.facts))
 

@@ -93,6 +93,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, pages_max: int | None) -> None:
     _enter_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
+    # Savepoints note the pages as they were: in memory, not in a file of their own.
+    connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     while _in_transaction(connection, migrate_once(SQLITE)):
         pass
@@ -106,8 +108,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
     while True:
         try:
             (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

@@ -150,6 +150,7 @@ class Writer:
                 self._connection.execute("COMMIT")
             except sqlite3.Error:
                 # Nothing of the group was acknowledged. Alone, those that the engine can still do get done.
+                self._roll_back()
                 self._write_alone(group)
         elif len(group) == 1:
             self._write_alone(group)
@@ -163,19 +164,24 @@ class Writer:
                 self._connection.execute("COMMIT" if write.error is None else "ROLLBACK")
             except sqlite3.Error as error:
                 write.fail(error)
+                self._roll_back()
 
     def _begin(self, writes: Sequence[_Write]) -> bool:
         """Begins a transaction for them. When it cannot, they fail: whoever holds the lock was waited for already."""
         try:
-            # What failed before may have left its transaction open; SQLite ends it by itself only at times.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             for write in writes:
                 write.fail(error)
             return False
         return True
+
+    def _roll_back(self) -> None:
+        """Leaves no transaction open: it would keep the file locked. One that cannot be ended is tried again later."""
+        if self._connection.in_transaction:  # SQLite ends a failed one by itself only at times
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
 
 
 def _settle(group: Sequence[_Write]) -> None:

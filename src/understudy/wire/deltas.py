@@ -17,15 +17,13 @@ class TextDeltaValue(Object, frozen=True, kw_only=True):
     annotations: list[Annotation] | UnsetType = UNSET
 
 
-class TextDelta(Object, frozen=True, kw_only=True):
+class TextDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="text"):
     index: int
-    type: Literal["text"] = "text"
     text: TextDeltaValue
 
 
-class RefusalDelta(Object, frozen=True, kw_only=True):
+class RefusalDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="refusal"):
     index: int
-    type: Literal["refusal"] = "refusal"
     refusal: str
 
 

@@ -1,0 +1,99 @@
+"""`understudy serve`: the first minute, as a process."""
+
+import re
+import signal
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from support.command import read_until, run, started
+from understudy.cli.banner import banner, base_url
+from understudy.settings import Settings, load
+
+needs_app = pytest.mark.skipif(find_spec("understudy.models.local") is None, reason="the application is not whole yet")
+
+
+@needs_app
+async def test_it_prints_two_lines_to_paste_once_it_answers(tmp_path: Path) -> None:
+    async with started("serve", "--port", "0", "--data-dir", "data", "--no-local-model", home=tmp_path) as process:
+        said = await read_until(process.stdout, "Ctrl-C stops it.\n")
+        [url] = re.findall(r"^export OPENAI_BASE_URL=(http://127\.0\.0\.1:\d+/v1)$", said, re.MULTILINE)
+        [key] = re.findall(r"^export OPENAI_API_KEY=(sk-understudy-\w{40})$", said, re.MULTILINE)
+        assert (tmp_path / "data/api-key").read_text() == key + "\n"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{url}/assistants", headers={"Authorization": f"Bearer {key}"}) as answer:
+                assert answer.status == 200
+                assert "server" not in answer.headers
+            async with session.get(f"{url}/assistants", headers={"Authorization": "Bearer wrong"}) as answer:
+                assert answer.status == 401
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+
+@needs_app
+async def test_keys_made_and_revoked_beside_a_running_server_take_effect(tmp_path: Path) -> None:
+    async with (
+        started("serve", "--port", "0", "--data-dir", "data", "--no-local-model", home=tmp_path) as process,
+        aiohttp.ClientSession() as session,
+    ):
+        said = await read_until(process.stdout, "Ctrl-C stops it.\n")
+        [url] = re.findall(r"^export OPENAI_BASE_URL=(\S+)$", said, re.MULTILINE)
+        made = await run("keys", "create", "ci", "--data-dir", "data", home=tmp_path)
+        headers = {"Authorization": f"Bearer {made.out.strip()}"}
+        async with session.get(f"{url}/assistants", headers=headers) as answer:
+            assert answer.status == 200
+
+
+@needs_app
+async def test_a_port_in_use_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = await run("serve", "--port", port, home=tmp_path)
+    assert ended.code == 1
+    assert ended.err == (
+        f"understudy: Port {port} on 127.0.0.1 is in use: stop what listens there, "
+        "or choose another port with --port.\n"
+    )
+    assert ended.out == ""
+
+
+@needs_app
+async def test_a_data_dir_that_cannot_be_used_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = await run("serve", "--port", "0", "--data-dir", "file/data", home=tmp_path)
+    assert ended.code == 1
+    assert ended.err.startswith("understudy: The data directory file/data cannot be used: ")
+    assert ended.err.count("\n") == 1
+
+
+def test_the_base_url_is_one_that_this_machine_can_reach() -> None:
+    assert base_url("127.0.0.1", 8000) == "http://127.0.0.1:8000/v1"
+    assert base_url("0.0.0.0", 1) == "http://127.0.0.1:1/v1"
+    assert base_url("::", 1) == "http://[::1]:1/v1"
+
+
+def test_the_banner_names_the_model_server(tmp_path: Path) -> None:
+    loaded = load({"upstream_base_url": "http://there/v1"}, {}, directory=tmp_path)
+    text = banner(loaded, port=8000, first_key="k")
+    assert "Models: those of http://there/v1." in text
+    assert "stand-in" not in text
+
+
+def test_the_banner_says_plainly_when_nothing_answers(tmp_path: Path) -> None:
+    text = banner(load({"local_model": False}, {}, directory=tmp_path), port=8000, first_key="k")
+    assert "Model: none, so every run will fail." in text
+    assert "--upstream-base-url" in text
+
+
+def test_the_banner_does_not_give_away_a_key_that_the_operator_chose(tmp_path: Path) -> None:
+    loaded = load({}, {"UNDERSTUDY_API_KEY": "hush"}, directory=tmp_path)
+    text = banner(loaded, port=8000, first_key=None)
+    assert 'export OPENAI_API_KEY="$UNDERSTUDY_API_KEY"' in text
+    assert "hush" not in text
+
+
+def test_it_listens_on_this_machine_only_unless_told_otherwise() -> None:
+    assert Settings().host == "127.0.0.1"
