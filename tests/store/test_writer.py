@@ -147,11 +147,16 @@ async def test_when_the_engine_fails_within_a_group_each_is_tried_alone(tmp_path
         StoreRefusal,
         4,
     ]
-        other = _connect(tmp_path / "w.db")
-        await refusal(StoreUnavailable, writer.write(_add_and_raise(5, full)))
-        other.execute("BEGIN IMMEDIATE")  # no transaction was left open
-        other.close()
     assert _numbers(tmp_path / "w.db") == [1, 4]
+
+
+async def test_a_write_that_failed_leaves_the_file_unlocked(tmp_path: Path) -> None:
+    async with _writer(tmp_path / "w.db") as (writer, _):
+        error = sqlite3.OperationalError("disk I/O error")
+        await refusal(StoreUnavailable, writer.write(_add_and_raise(1, error)))
+        other = _connect(tmp_path / "w.db")
+        other.execute("BEGIN IMMEDIATE")
+        other.close()
 
 
 async def test_a_commit_that_fails_acknowledges_nothing(tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -15,7 +16,7 @@ from understudy.api.health import Health
 from understudy.api.messages import Messages
 from understudy.api.models import ModelRoutes
 from understudy.api.openapi import document
-from understudy.api.operation import Method, Operation
+from understudy.api.operation import Handler, Operation
 from understudy.api.runs import RunRoutes
 from understudy.api.services import Services
 from understudy.api.steps import Steps
@@ -29,8 +30,6 @@ from understudy.wire.models import Model, Models
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import CreateThread, Thread, UpdateThread
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 OPTIONAL_BODIES = (None, CreateThread, UpdateThread, UpdateAssistant, UpdateMessage, UpdateRun)
 _V1_FILES = re.compile(r"^/(assistants/[^/]+|threads/[^/]+/messages/[^/]+)/files(/[^/]*)?$")
@@ -180,16 +179,16 @@ def operations(services: Services) -> Sequence[Operation]:
 
 
 def _op(
-    method: Method,
+    method: str,
     path: str,
     id_: str,
     summary: str,
     handler: Handler,
     *,
-    body: type | None = None,
-    query: type | None = None,
-    answer: type | None = None,
-    item: type | None = None,
+    body: type[Struct] | None = None,
+    query: type[Struct] | None = None,
+    answer: type[Struct] | None = None,
+    item: type[Struct] | None = None,
     streams: bool = False,
 ) -> Operation:
     """`item` makes the answer a page of such objects."""
