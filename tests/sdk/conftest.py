@@ -1,11 +1,13 @@
 """Runs each official client's script once, all of them at the same time against one server, and keeps its lines."""
 
+import asyncio
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,11 @@ import pytest
 from sdk.environments import CLIENTS, Client, Unavailable, build_all
 from support.model_server import ScriptedModel, model_in_thread
 from support.server import ServerProcess, server_process
+from understudy import entropy
+from understudy.core.ids import ProjectId
+from understudy.keys import Keys
+from understudy.settings import Settings
+from understudy.store.sqlite import open_sqlite
 
 SCRIPT_SECONDS = 120
 
@@ -46,19 +53,30 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     wanted = {item.callspec.params.get("client") for item in request.session.items if hasattr(item, "callspec")}
     chosen = [client for client in CLIENTS if client in wanted]
     missing = {client: reason for client, reason in build_all(chosen).items() if reason is not None}
+    data_dir = tmp_path_factory.mktemp("sdk")
+    keys = asyncio.run(_make_keys(data_dir, [client for client in chosen if client not in missing]))
     with (
         model_in_thread(ScriptedModel()) as model,
-        server_process(model.base_url, tmp_path_factory.mktemp("sdk")) as server,
+        server_process(model.base_url, data_dir) as server,
         ThreadPoolExecutor(len(CLIENTS)) as pool,
     ):
-        ready = [client for client in chosen if client not in missing]
-        yield Outcomes(missing, {client: pool.submit(_run, client, server, model) for client in ready})
+        yield Outcomes(missing, {client: pool.submit(_run, client, key, server, model) for client, key in keys.items()})
 
 
-def _run(client: Client, server: ServerProcess, model: ScriptedModel) -> Outcome:
+async def _make_keys(data_dir: Path, clients: Sequence[Client]) -> Mapping[Client, str]:
+    """A key to a project of its own for each client, so that none sees what another makes."""
+    store = await open_sqlite(Settings(data_dir=data_dir).database)
+    try:
+        keys = Keys(store, entropy.now)
+        return {client: (await keys.create(client.name, ProjectId(client.name)))[1] for client in clients}
+    finally:
+        await store.close()
+
+
+def _run(client: Client, key: str, server: ServerProcess, model: ScriptedModel) -> Outcome:
     given = {
         "OPENAI_BASE_URL": server.base_url,
-        "OPENAI_API_KEY": server.key,
+        "OPENAI_API_KEY": key,
         "MODEL_REQUESTS_URL": model.base_url.removesuffix("/v1") + "/__requests",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

@@ -33,10 +33,13 @@ def perform(name: str) -> str:
 
 
 def main() -> None:
-    # Four at a time: most of a scenario is waiting, and a server has more than one client anyway.
+    names = sys.argv[1:] or NAMES
+    # The first alone: it lists everything, and its neighbours make and delete. The others four at a time: most of a
+    # scenario is waiting, and a server has more than one client anyway.
     with ThreadPoolExecutor(4) as pool:
-        for line in pool.map(perform, sys.argv[1:] or NAMES):
-            print(line, flush=True)
+        for some in (names[:1], names[1:]):
+            for line in pool.map(perform, some):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

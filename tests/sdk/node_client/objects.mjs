@@ -53,12 +53,12 @@ export async function assistants_are_created_read_changed_and_deleted() {
 export async function assistants_are_listed_page_by_page() {
   const made = [];
   for (let number = 0; number < 51; number++) made.push((await newAssistant({ name: `Number ${number}` })).id);
-  const own = (listed) => listed.map((one) => one.id).filter((id) => made.includes(id));
-  same(own(await all(assistants.list({ limit: 20, order: "asc", after: made[0] }))), made.slice(1));
-  same(own(await all(assistants.list({ limit: 7 }))), [...made].reverse());
-  const page = await assistants.list({ limit: 2, order: "asc", before: made[2] });
-  same(page.data.length, 2);
-  for (const id of made) await assistants[DELETE](id);
+  const listed = async (query) => (await all(assistants.list(query))).map((one) => one.id);
+  same(await listed({}), [...made].reverse());
+  same(await listed({ limit: 7, order: "asc" }), made);
+  same(await listed({ limit: 20, order: "asc", after: made[0] }), made.slice(1));
+  const page = await assistants.list({ limit: 2, order: "asc", before: made[5] });
+  same([page.data.map((one) => one.id), page.has_more], [made.slice(3, 5), true]);
 }
 
 export async function threads_and_messages_are_created_read_changed_and_deleted() {

@@ -220,12 +220,13 @@ export async function model_failure_fails_the_run_and_ends_the_helper_normally()
 
 export async function length_makes_run_and_message_incomplete() {
   const [threadId, body] = await ready("@length Some words");
-  const stream = runs.stream(threadId, { ...body, max_completion_tokens: 256 });
-  const seen = record(stream);
-  const run = await stream.finalRun();
-  const [message] = seen.messages;
+  // Read without the helper: that of major 4 does not know `thread.run.incomplete` as an end.
+  const events = await all(await runs.create(threadId, { ...body, max_completion_tokens: 256, stream: true }));
+  const names = [];
+  for (const { event } of events) addName(names, event);
   const ends = ["thread.message.incomplete", "thread.run.step.completed", "thread.run.incomplete"];
-  same(seen.events, [...RUN_START, ...STEP_START, ...MESSAGE_START, ...ends]);
+  same(names, [...RUN_START, ...STEP_START, ...MESSAGE_START, ...ends]);
+  const [message, , run] = events.slice(-3).map((event) => event.data);
   same([run.status, run.incomplete_details], ["incomplete", { reason: "max_completion_tokens" }]);
   same([message.status, message.incomplete_details], ["incomplete", { reason: "max_tokens" }]);
   same((await texts(threadId)).at(-1), "Some words");
