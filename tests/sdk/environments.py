@@ -77,6 +77,8 @@ def _try_to_build(client: Client) -> Unavailable | None:
 
 
 def _build(client: Client) -> None:
+    if client.is_node:
+        _found("node")
     wanted = _stamp(client)
     stamp = client.directory / STAMP
     if stamp.is_file() and stamp.read_text("utf-8") == wanted:
