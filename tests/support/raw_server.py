@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 LIMIT_SECONDS = 5.0
 
@@ -88,11 +89,10 @@ class _Connection(asyncio.Protocol):
         self.exchanges: list[Exchange] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self.server.connections += 1
         self.number = self.server.connections
-        self.server.open.add(transport)
+        self.server.open.add(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data

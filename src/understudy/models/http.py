@@ -90,7 +90,6 @@ class HttpModels:
         self._models: Sequence[Model] = ()
         self._models_until = 0.0
         self._models_failure: ModelError | None = None
-        self._models_failed_at = 0.0
         self._models_asked = asyncio.Lock()
 
     async def chat(self, request: ChatRequest) -> HttpChunkStream:
@@ -116,15 +115,15 @@ class HttpModels:
     async def models(self) -> Sequence[Model]:
         """What the server lists, asked for anew when the last answer is some seconds old. Raises `ModelError`."""
         loop = asyncio.get_running_loop()
-        asked_at = loop.time()
+        failed_before = self._models_failure
         async with self._models_asked:
-            if self._models_failure is not None and asked_at < self._models_failed_at:
+            if self._models_failure is not None and self._models_failure is not failed_before:
                 raise self._models_failure  # of the attempt that this caller has waited for
             if loop.time() >= self._models_until:
                 try:
                     self._models = await self._list_models()
                 except ModelError as error:
-                    self._models_failure, self._models_failed_at = error, loop.time()
+                    self._models_failure = error
                     raise
                 self._models_until = loop.time() + self._models_cache_seconds
             return self._models
