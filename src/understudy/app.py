@@ -1,5 +1,6 @@
 """The composition root: the only place that names adapters. Settings in, an ASGI application out."""
 
+import asyncio
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -82,6 +83,8 @@ class Understudy:
         settings = self._settings
         journal = Journal(store, bus)
         tokens = SplintrTokens()
+        warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
+        self._open.push_async_callback(asyncio.wait, [warming])
         desk: Desk = NoDesk()
         worker: Worker | None = None
         if settings.worker:

@@ -53,6 +53,10 @@ class SplintrTokens:
     def __init__(self) -> None:
         self._tables: dict[str, AnyTokenizer] = {}
 
+    def warm(self) -> None:
+        """Loads what most counts need: the first one takes a fifth of a second, and no request should wait for it."""
+        self.count("What's new? 1,234 (words)!\n\n  Naïve 漢字 — ok.\r\n\tx")
+
     def count(self, text: str, model: str = "") -> int:
         """Tokens of a text. The names of special tokens count as the plain text that they are in a user's message."""
         if not text:

@@ -13,6 +13,7 @@ from understudy.cli.storage import with_store
 from understudy.cli.terminal import Stop
 from understudy.entropy import now
 from understudy.keys import Keys
+from understudy.logs import configure
 from understudy.settings import Loaded
 
 __all__ = ["serve"]
@@ -25,6 +26,7 @@ GRACEFUL_SHUTDOWN_SECONDS: Final = 3
 def serve(loaded: Loaded) -> None:
     """Returns when the server was stopped with Ctrl-C. Raises `Stop` when it cannot start."""
     settings = loaded.settings
+    configure(settings.log_level, settings.log_format)
     listener = _listen(settings.host, settings.port)
     with listener:
         key = None
