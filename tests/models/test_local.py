@@ -18,8 +18,8 @@ from structlog.testing import capture_logs
 from support.local import CHILD, ENOUGH_SECONDS, requests, scripted, starts
 from understudy.entropy import new_id
 from understudy.models.local import LocalModels, model_name
-from understudy.models.weights import SMOLLM2
 from understudy.models.local_server import COMMAND
+from understudy.models.weights import SMOLLM2
 from understudy.ports import ChunkStream
 from understudy.wire.chat import ChatRequest, Chunk
 
