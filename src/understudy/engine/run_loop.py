@@ -25,7 +25,7 @@ from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped,
 from understudy.core.run.machine import Decision, Superseded
 from understudy.engine.attention import Attention, CalledAway
 from understudy.engine.journal import Journal
-from understudy.engine.reply import HeldRun, Reply
+from understudy.engine.reply import Ending, HeldRun, Reply
 from understudy.engine.window import load_window
 from understudy.ports import (
     Bus,
@@ -78,7 +78,7 @@ class RunLoop:
 
         When the task is cancelled, the lease is given back, so that another worker can go on at once.
         """
-        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id)
+        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id, count=self._tokens.count)
         expires_at = stored.state.run.expires_at
         attention = Attention(seconds=(expires_at or 0) - self._clock())
         stop_listening = self._bus.on_interrupt(RunId(held.run.id), attention.call_away)
@@ -183,15 +183,11 @@ class RunLoop:
         match turn.verdict():
             case "stopped":
                 await reply.ensure_begun()
-                await held.append(
-                    ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage),
-                    message_tokens=self._count(held, reply.text),
-                )
+                await held.append(ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage))
             case "truncated" | "filtered" as verdict:
                 reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
                 await held.append(
-                    ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage),
-                    message_tokens=self._count(held, reply.text),
+                    ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage)
                 )
             case "no_finish":
                 raise ModelError(NO_FINISH)
@@ -228,7 +224,7 @@ class RunLoop:
             return
         held.drop()
 
-    def _ending(self, held: HeldRun) -> Stopped | Expire | ModelFailed:
+    def _ending(self, held: HeldRun) -> Ending:
         now = held.now()
         if held.run.status == "cancelling":
             return Stopped(at=now)
