@@ -60,7 +60,7 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
         "log_level": "error",
     }
     chosen = Settings(**{**given, **settings, "data_dir": data_dir})
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = _listening()
     config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http="httptools")
     config.load()
     server = uvicorn.Server(config)
@@ -74,6 +74,14 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
     finally:
         await _stop(server)
         listener.close()
+
+
+def _listening() -> socket.socket:
+    # asyncio sets TCP_NODELAY only on sockets that say they are TCP, which those of `socket.create_server` do not:
+    # without it each answer would wait 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 async def _stop(server: uvicorn.Server) -> None:
