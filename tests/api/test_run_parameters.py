@@ -204,10 +204,7 @@ async def test_a_forced_choice_holds_for_the_first_turn_only(
     talk = await Talk.begin(client, tools=[WEATHER])
     model.script(Reply(Call("call_a", "weather", "{}")))
     run = await completed(talk, tool_choice=choice)
-    await talk.client.post(
-        f"{talk.path}/runs/{run['id']}/submit_tool_outputs",
-        {"tool_outputs": [{"tool_call_id": "call_a", "output": "Rain"}]},
-    )
+    await talk.submit(run, call_a="Rain")
     await talk.until(run, "completed")
     assert [chat.body.get("tool_choice") for chat in model.chats] == [choice, None]
     assert model.chats[1].body["tools"] == [WEATHER]
@@ -258,10 +255,7 @@ async def test_changing_or_deleting_the_assistant_changes_nothing_in_a_run(
     path = f"/v1/assistants/{talk.assistant['id']}"
     await client.post(path, {"model": "other", "instructions": "Be rude.", "tools": [], "temperature": 1.5})
     await client.delete(path)
-    await client.post(
-        f"{talk.path}/runs/{run['id']}/submit_tool_outputs",
-        {"tool_outputs": [{"tool_call_id": "call_a", "output": "Rain"}]},
-    )
+    await talk.submit(run, call_a="Rain")
     ended = await talk.until(run, "completed")
     first, second = (chat.body for chat in model.chats)
     assert second["messages"][: len(first["messages"])] == first["messages"]

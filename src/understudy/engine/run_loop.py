@@ -177,20 +177,21 @@ class RunLoop:
         turn = reply.turn
         if turn.late_characters:
             log.warning("text_after_calls_left_out", run_id=held.run.id, characters=turn.late_characters)
+        verdict = turn.verdict()
+        if verdict == "no_finish":
+            raise ModelError(NO_FINISH)
         if turn.empty and turn.finish_reason == "tool_calls":
             raise ModelError(NO_CALLS)
+        # Also for a turn that was cut off without a word: its tokens were spent, and steps are what they are shown in.
+        await reply.ensure_begun()
         usage = self._usage(held, prompt, reply)
-        match turn.verdict():
-            case "stopped":
-                await reply.ensure_begun()
-                await held.append(ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage))
-            case "truncated" | "filtered" as verdict:
-                reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
-                await held.append(
-                    ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage)
-                )
-            case "no_finish":
-                raise ModelError(NO_FINISH)
+        happened: ModelStopped | ModelTruncated
+        if verdict == "stopped":
+            happened = ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage)
+        else:
+            reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
+            happened = ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage)
+        await held.append(happened)
 
     def _count(self, held: HeldRun, text: str) -> int:
         return self._tokens.count(text, held.run.model) if text else 0
