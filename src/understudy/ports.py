@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from understudy.core import errors
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.state import Fact, RunSettings, RunState
 from understudy.wire.assistants import Assistant
@@ -349,6 +350,14 @@ class ModelError(Exception):
         self.retry_after = retry_after
 
 
+class UnknownModel(ModelError):
+    """No model server is set for this model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(errors.model_unknown(model).message)
+        self.model = model
+
+
 class ChunkStream(Protocol):
     """A model's answer while it arrives."""
 
@@ -382,12 +391,12 @@ class Forwarded(Protocol):
 
 class Models(Protocol):
     async def chat(self, request: ChatRequest) -> ChunkStream:
-        """Raises `ModelError`."""
+        """Raises `ModelError`, `UnknownModel`."""
 
     async def forward(self, path: str, body: bytes, *, content_type: str) -> Forwarded:
         """A client's own request, sent as it is: `path` is `/chat/completions` or `/embeddings`.
 
-        Raises `ModelError`: no connection, no answer, or the configured key was refused.
+        Raises `ModelError`: no connection, no answer, or the configured key was refused; `UnknownModel`.
         """
 
     async def models(self) -> Sequence[Model]:

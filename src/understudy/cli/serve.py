@@ -24,16 +24,17 @@ GRACEFUL_SHUTDOWN_SECONDS: Final = 3
 
 
 def serve(loaded: Loaded) -> None:
-    """Returns when the server was stopped with Ctrl-C. Raises `Stop` when it cannot start."""
+    """Returns when the server was stopped with Ctrl-C. Raises `Stop`, `SettingError` when it cannot start."""
     settings = loaded.settings
     configure(settings.log_level, settings.log_format)
     listener = _listen(settings.host, settings.port)
     with listener:
+        app = create_app(settings)
         key = None
         if settings.api_key is None:
             key = with_store(settings, lambda store: Keys(store, now).ensure_first_key(settings.data_dir))
         config = uvicorn.Config(
-            create_app(settings),
+            app,
             http="httptools",
             ws="none",
             lifespan="on",
