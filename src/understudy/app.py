@@ -12,6 +12,7 @@ from understudy import __version__, entropy
 from understudy.api.edge import Edge, EdgeSettings
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
+from understudy.api.v1_answers import V1Answers
 from understudy.bus.memory import MemoryBus
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
@@ -108,7 +109,7 @@ class Understudy:
             lenient=settings.unknown_keys == "drop",
         )
         return Edge(
-            router(operations(services), version=__version__),
+            V1Answers(router(operations(services), version=__version__)),
             Authenticator(store, settings.api_key, entropy.now),
             EdgeSettings(organization=settings.organization, beta_required=settings.beta_header == "required"),
             clock=entropy.now,
