@@ -60,7 +60,7 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
         "log_level": "error",
     }
     chosen = Settings(**{**given, **settings, "data_dir": data_dir})
-    listener = _listening()
+    listener = _listen()
     config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http="httptools")
     config.load()
     server = uvicorn.Server(config)
@@ -76,11 +76,11 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
         listener.close()
 
 
-def _listening() -> socket.socket:
-    # asyncio sets TCP_NODELAY only on sockets that say they are TCP, which those of `socket.create_server` do not:
-    # without it each answer would wait 40 ms for the client's delayed acknowledgement.
+def _listen() -> socket.socket:
+    # With the protocol named, asyncio sets TCP_NODELAY on what is accepted; without it each answer may wait 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
+    listener.listen()
     return listener
 
 
