@@ -208,7 +208,7 @@ class RunLoop:
 
     async def _fail(self, held: HeldRun, reply: Reply | None, failed: ModelFailed) -> None:
         try:
-            await held.append(failed if reply is None else reply.with_remains(failed))
+            await self._end(held, reply, failed)
         except (SeqConflict, Superseded, Missing):
             await self._let_go(held, reply)
 
@@ -217,13 +217,19 @@ class RunLoop:
         for _ in range(CONFLICT_RETRIES_MAX):
             if not await held.reload(self._store):
                 return
-            ending = self._ending(held)
             try:
-                await held.append(ending if reply is None else reply.with_remains(ending))
+                await self._end(held, reply, self._ending(held))
             except (SeqConflict, Superseded, Missing):
                 continue
             return
         held.drop()
+
+    async def _end(self, held: HeldRun, reply: Reply | None, ending: Stopped | Expire | ModelFailed) -> None:
+        """Ends the run with what had arrived, which later runs on the thread are shown and must have room for."""
+        if reply is None:
+            await held.append(ending)
+        else:
+            await held.append(reply.with_remains(ending), message_tokens=self._count(held, reply.text))
 
     def _ending(self, held: HeldRun) -> Stopped | Expire | ModelFailed:
         now = held.now()
