@@ -66,3 +66,4 @@ BUS_KEEP_SECONDS: Final = 60.0  # how long a resting run's frames stay in memory
 
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
+MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely

@@ -25,7 +25,7 @@ from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped,
 from understudy.core.run.machine import Decision, Superseded
 from understudy.engine.attention import Attention, CalledAway
 from understudy.engine.journal import Journal
-from understudy.engine.reply import HeldRun, Reply
+from understudy.engine.reply import Ending, HeldRun, Reply
 from understudy.engine.window import load_window
 from understudy.ports import (
     Bus,
@@ -78,7 +78,7 @@ class RunLoop:
 
         When the task is cancelled, the lease is given back, so that another worker can go on at once.
         """
-        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id)
+        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id, count=self._tokens.count)
         expires_at = stored.state.run.expires_at
         attention = Attention(seconds=(expires_at or 0) - self._clock())
         stop_listening = self._bus.on_interrupt(RunId(held.run.id), attention.call_away)
@@ -191,7 +191,7 @@ class RunLoop:
         else:
             reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
             happened = ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage)
-        await held.append(happened, message_tokens=self._count(held, reply.text))
+        await held.append(happened)
 
     def _count(self, held: HeldRun, text: str) -> int:
         return self._tokens.count(text, held.run.model) if text else 0
@@ -208,7 +208,7 @@ class RunLoop:
 
     async def _fail(self, held: HeldRun, reply: Reply | None, failed: ModelFailed) -> None:
         try:
-            await self._end(held, reply, failed)
+            await held.append(failed if reply is None else reply.with_remains(failed))
         except (SeqConflict, Superseded, Missing):
             await self._let_go(held, reply)
 
@@ -217,21 +217,15 @@ class RunLoop:
         for _ in range(CONFLICT_RETRIES_MAX):
             if not await held.reload(self._store):
                 return
+            ending = self._ending(held)
             try:
-                await self._end(held, reply, self._ending(held))
+                await held.append(ending if reply is None else reply.with_remains(ending))
             except (SeqConflict, Superseded, Missing):
                 continue
             return
         held.drop()
 
-    async def _end(self, held: HeldRun, reply: Reply | None, ending: Stopped | Expire | ModelFailed) -> None:
-        """Ends the run with what had arrived, which later runs on the thread are shown and must have room for."""
-        if reply is None:
-            await held.append(ending)
-        else:
-            await held.append(reply.with_remains(ending), message_tokens=self._count(held, reply.text))
-
-    def _ending(self, held: HeldRun) -> Stopped | Expire | ModelFailed:
+    def _ending(self, held: HeldRun) -> Ending:
         now = held.now()
         if held.run.status == "cancelling":
             return Stopped(at=now)
