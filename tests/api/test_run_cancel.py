@@ -9,7 +9,7 @@ from support import lasting
 from support.client import Client, Event
 from support.model_server import Call, Failure, Reply, ScriptedModel, Silence, Usage
 from support.server import running_server
-from support.talk import WEATHER, Talk
+from support.talk import WEATHER, Talk, polled
 
 lasting_model, model, server = lasting.lasting_model, lasting.model, lasting.server()
 
@@ -80,7 +80,7 @@ async def test_in_the_middle_of_a_call(client: Client, model: ScriptedModel) -> 
     model.script(Reply(Call("call_a", "weather", '{"city":'), Silence()))
     streaming = asyncio.create_task(talk.stream())
     run = await talk.newest_run()
-    await polled_step(talk, run)
+    await polled(lambda: begun_steps(talk, run))
     await cancelled(talk, run)
     await model.until(lambda: model.disconnects == 1, seconds=SECONDS)
     (step,) = await talk.steps(run)
@@ -185,7 +185,5 @@ def ending(events: list[Event]) -> list[str]:
     return names[names.index("thread.run.cancelling") :]
 
 
-async def polled_step(talk: Talk, run: dict[str, Any]) -> None:
-    async with asyncio.timeout(5):
-        while not await talk.steps(run):
-            await asyncio.sleep(0.005)
+async def begun_steps(talk: Talk, run: dict[str, Any]) -> list[dict[str, Any]] | None:
+    return await talk.steps(run) or None
