@@ -11,10 +11,11 @@ FETCH = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
   && $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("xllamacpp") is None)'; then \
   $(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."; fi
 
-.PHONY: help run chat test check fix bench docs sdks clean
+.PHONY: help run local chat test check fix bench docs sdks clean
 
 help:
 	@echo "make run     start the server on port $(PORT), with all it needs; PORT=9000 takes another port"
+	@echo "make local   install the stand-in model and its weights; make run does this by itself"
 	@echo "make chat    talk to that server in the terminal"
 	@echo "make test    run the tests; ARGS=\"-k cancel\" is handed to pytest"
 	@echo "make check   everything that CI checks, apart from the tests themselves"
@@ -27,6 +28,9 @@ help:
 run: $(VENV)/.local
 	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH))
 	@exec $(VENV)/bin/understudy serve --data-dir $(DATA) --port $(PORT) $(ARGS)
+
+local: $(VENV)/.local
+	@$(FETCH)
 
 chat: $(VENV)/.installed
 	@exec $(VENV)/bin/understudy chat --data-dir $(DATA) --port $(PORT) $(ARGS)
@@ -48,8 +52,9 @@ fix: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(PY) -m bench $(ARGS)
 
-docs: $(VENV)/.installed
+docs: $(VENV)/.dev
 	$(PY) -m understudy.cli.docs
+	UPDATE_GOLDEN=1 $(PYTEST) tests/core/run/test_decision_table.py
 
 sdks: $(VENV)/.dev
 	$(PY) tests/sdk/environments.py

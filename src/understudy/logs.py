@@ -10,9 +10,7 @@ from structlog.typing import Processor
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(
-    level: Literal["debug", "info", "warning", "error"], form: Literal["auto", "json", "console"]
-) -> None:
+def configure(level: Literal["debug", "info", "warning", "error"], form: Literal["auto", "json", "console"]) -> None:
     """Sets the process's logging up. `auto` is `console` on a terminal and `json` elsewhere."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     shared: list[Processor] = [

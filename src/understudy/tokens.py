@@ -1,12 +1,13 @@
 """Token counts from the tables inside `splintr`: no network, whatever the model."""
 
 import re
+from functools import cache, lru_cache
 from typing import Final
 
 from msgspec import Struct
 from splintr import AnyTokenizer, Tokenizer
 
-from understudy.core.limits import TOKENS_EXACT_CHARACTERS_MAX
+from understudy.core.limits import MODEL_NAMES_CACHED_MAX, TOKENS_EXACT_CHARACTERS_MAX
 
 
 class Family(Struct, frozen=True):
@@ -41,17 +42,20 @@ FAMILIES: Final = (
 )
 
 
+@lru_cache(maxsize=MODEL_NAMES_CACHED_MAX)
 def family(model: str) -> Family:
     """The family that a model's name tells of; `UNKNOWN` for names that tell nothing."""
     name = model.lower()
     return next((known for known in FAMILIES if re.search(known.pattern, name)), UNKNOWN)
 
 
-class SplintrTokens:
-    """Implements `ports.Tokens`. A table is read when a model first needs it, and kept."""
+@cache
+def _table(name: str) -> AnyTokenizer:
+    return Tokenizer.from_pretrained(name)
 
-    def __init__(self) -> None:
-        self._tables: dict[str, AnyTokenizer] = {}
+
+class SplintrTokens:
+    """Implements `ports.Tokens`. A table is read when a model first needs it, and kept for the whole process."""
 
     def warm(self) -> None:
         """Loads what most counts need: the first one takes a fifth of a second, and no request should wait for it."""
@@ -62,9 +66,7 @@ class SplintrTokens:
         if not text:
             return 0
         known = family(model)
-        table = self._tables.get(known.table)
-        if table is None:
-            table = self._tables[known.table] = Tokenizer.from_pretrained(known.table)
+        table = _table(known.table)
         exact = text[:TOKENS_EXACT_CHARACTERS_MAX]
         # JSON may carry half of a surrogate pair, which has no UTF-8.
         encodable = exact if exact.isascii() else exact.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""A real server over a real scripted model server, for each test."""
+"""A real server over a real scripted model server: for each test, or one for all tests of a module."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +20,20 @@ async def model() -> AsyncIterator[ScriptedModel]:
 @pytest.fixture
 async def server(model: ScriptedModel, tmp_path: Path) -> AsyncIterator[RunningServer]:
     async with running_server(model, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def shared_model() -> AsyncIterator[ScriptedModel]:
+    """For tests that say in their messages what the model shall answer: see `support.model_directives`."""
+    async with ScriptedModel() as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="module")
+async def shared(shared_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningServer]:
+    """A server for tests to which it does not matter what others have left in it."""
+    async with running_server(shared_model, tmp_path_factory.mktemp("shared")) as running:
         yield running
 
 

@@ -144,8 +144,11 @@ def test_calls_and_their_outputs_are_told_in_words() -> None:
     )
     assert told(adapted) == [
         ("user", "What is the weather?"),
-        ("assistant", 'Let me look.\nI call get_weather with {"city":"Rome"}.\nI call get_time with {}.'),
-        ("user", "get_time returned: noon\nget_weather returned: 18 C"),
+        (
+            "assistant",
+            'Let me look.\nI used get_weather with {"city":"Rome"}, and the result is: 18 C\n'
+            "I used get_time with {}, and the result is: noon",
+        ),
         ("assistant", "18 C at noon."),
         ("user", "And tomorrow?"),
     ]
@@ -153,11 +156,15 @@ def test_calls_and_their_outputs_are_told_in_words() -> None:
 
 def test_outputs_at_the_end_ask_for_an_answer() -> None:
     adapted = asked(user("Time?"), called(("call_a", "get_time", "{}")), output("call_a", "noon"))
-    assert told(adapted)[-1] == ("user", "get_time returned: noon\nAnswer my question with this.")
+    assert told(adapted)[1:] == [
+        ("assistant", "I used get_time with {}, and the result is: noon"),
+        ("user", "Answer my question with this result."),
+    ]
 
 
-def test_an_output_without_its_call_is_told_too() -> None:
-    assert told(asked(output("call_x", "noon")))[0][1] == "The function returned: noon\nAnswer my question with this."
+def test_a_call_without_its_output_is_told_too() -> None:
+    adapted = asked(user("Time?"), called(("call_a", "get_time", "{}")), user("Well?"))
+    assert told(adapted)[1] == ("assistant", "I used get_time with {}.")
 
 
 def test_images_are_left_out_and_counted() -> None:

@@ -224,7 +224,8 @@ import json, sys
 from types import SimpleNamespace
 
 def CommonParams():
-    return SimpleNamespace(model=SimpleNamespace(), sampling=SimpleNamespace())
+    groups = ("model", "sampling", "cpuparams", "cpuparams_batch")
+    return SimpleNamespace(**{group: SimpleNamespace() for group in groups})
 
 class Server:
     def __init__(self, params):
@@ -265,7 +266,7 @@ async def test_a_broken_file_is_an_error(tmp_path: Path, package: Callable[[str]
 
 def test_the_real_child_outlives_a_ctrl_c_and_ends_with_its_input(gguf: Path, package: Callable[[str], None]) -> None:
     package(FAKE_PACKAGE)
-    order = {"gguf": str(gguf), "key": "k", "model": "m", "slots": 1, "slot_tokens": 64}
+    order = {"gguf": str(gguf), "key": "k", "model": "m", "slots": 1, "slot_tokens": 64, "threads": 1}
     with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -47,6 +47,12 @@ class Client:
         """The same server, asked with another key, or with none."""
         return Client(self._session, key)
 
+    def with_headers(self, headers: Mapping[str, str]) -> "Client":
+        """The same server and key, asked with more headers."""
+        same = Client(self._session, None)
+        same._headers = {**self._headers, **headers}
+        return same
+
     async def get(self, path: str, **query: str | int) -> Any:
         """The JSON of a 200."""
         return await self._expect(await self.request("GET", path, params=query))
@@ -67,10 +73,12 @@ class Client:
         *,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
+        raw: bytes | None = None,
     ) -> Answer:
-        """Whatever the server answers, good or bad. `body=None` sends no body at all."""
+        """Whatever the server answers, good or bad. `body=None` sends no body at all, `raw` these bytes as they are."""
         merged = {**self._headers, **(headers or {})}
-        async with self._session.request(method, path, params=params, headers=merged, json=body) as response:
+        sent: dict[str, Any] = {"json": body} if raw is None else {"data": raw}
+        async with self._session.request(method, path, params=params, headers=merged, **sent) as response:
             return Answer(response.status, response.headers, await response.json(content_type=None))
 
     async def stream(self, path: str, body: dict[str, Any] | None = None) -> list[Event]:

@@ -122,6 +122,14 @@ class ScriptedModel:
         async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(condition)
 
+    def forget(self) -> None:
+        """Empties all records, the queue and the rules: for a server that several tests share."""
+        self.requests.clear()
+        self.violations.clear()
+        self.disconnects = 0
+        self._queue.clear()
+        self._rules.clear()
+
     def check(self) -> None:
         """Raises `AssertionError` when a strict server would have refused a request."""
         assert not self.violations, "requests that strict model servers refuse:\n" + "\n".join(self.violations)

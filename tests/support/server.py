@@ -60,7 +60,7 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
         "log_level": "error",
     }
     chosen = Settings(**{**given, **settings, "data_dir": data_dir})
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = _listen()
     config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http="httptools")
     config.load()
     server = uvicorn.Server(config)
@@ -74,6 +74,14 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
     finally:
         await _stop(server)
         listener.close()
+
+
+def _listen() -> socket.socket:
+    # With the protocol named, asyncio sets TCP_NODELAY on what is accepted; without it each answer may wait 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
 
 
 async def _stop(server: uvicorn.Server) -> None:

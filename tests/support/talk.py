@@ -1,12 +1,12 @@
 """An assistant and a thread on a running server, and what a client does with them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from support.client import Client, Event
 
-__all__ = ["WEATHER", "Talk", "polled"]
+__all__ = ["WEATHER", "Talk", "polled", "sent"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,21 @@ class Talk:
         fresh: dict[str, Any] = await self.client.get(f"{self.path}/runs/{run['id']}")
         return fresh
 
+    async def submit(self, run: dict[str, Any], **outputs: str | None) -> dict[str, Any]:
+        """Submits outputs by call id, without streaming."""
+        moved: dict[str, Any] = await self.client.post(
+            f"{self.path}/runs/{run['id']}/submit_tool_outputs", sent(outputs)
+        )
+        return moved
+
+    async def submit_streaming(self, run: dict[str, Any], **outputs: str | None) -> list[Event]:
+        """Submits outputs by call id; the continuation, to the end of its stream."""
+        return await self.client.stream(f"{self.path}/runs/{run['id']}/submit_tool_outputs", sent(outputs))
+
+    async def cancel(self, run: dict[str, Any]) -> dict[str, Any]:
+        moved: dict[str, Any] = await self.client.post(f"{self.path}/runs/{run['id']}/cancel")
+        return moved
+
     async def until(self, run: dict[str, Any], *statuses: str, seconds: float = 5.0) -> dict[str, Any]:
         """The run once it has one of these statuses, looked at as a client's poller does."""
 
@@ -82,6 +97,11 @@ class Talk:
         page = await self.client.get(f"{self.path}/runs/{run['id']}/steps", order="asc")
         found: list[dict[str, Any]] = page["data"]
         return found
+
+
+def sent(outputs: Mapping[str, str | None]) -> dict[str, Any]:
+    """The body of a submit."""
+    return {"tool_outputs": [{"tool_call_id": call_id, "output": output} for call_id, output in outputs.items()]}
 
 
 async def polled(look: Callable[[], Awaitable[T | None]], *, seconds: float = 5.0) -> T:

@@ -5,9 +5,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from understudy.api.caller import caller
-from understudy.api.read import page_query, path_id, read_body, read_query
+from understudy.api.lists import answer_page
+from understudy.api.read import path_id, read_body, read_query
 from understudy.api.references import check_resources
-from understudy.api.respond import answer, answer_page, found
+from understudy.api.respond import answer, found
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.objects import changed_assistant, given, new_assistant
@@ -32,9 +33,7 @@ class Assistants:
 
     async def list(self, request: Request) -> Response:
         query = read_query(request, ListQuery)
-        return answer_page(
-            await self._services.store.page("assistant", caller(request).project, None, page_query(query))
-        )
+        return await answer_page(self._services.store, "assistant", caller(request).project, None, query)
 
     async def retrieve(self, request: Request) -> Response:
         assistant_id = path_id(request, "assistant")

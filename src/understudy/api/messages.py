@@ -5,9 +5,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from understudy.api.caller import caller
-from understudy.api.read import page_query, path_id, read_body, read_query
+from understudy.api.lists import answer_page
+from understudy.api.read import path_id, read_body, read_query
 from understudy.api.references import check_messages
-from understudy.api.respond import answer, answer_page, found, refusal
+from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.ids import ProjectId
@@ -39,8 +40,7 @@ class Messages:
         query = read_query(request, ListMessagesQuery)
         project = caller(request).project
         await self._need_thread(project, thread_id)
-        rows = await self._services.store.page("message", project, thread_id, page_query(query), run_id=query.run_id)
-        return answer_page(rows)
+        return await answer_page(self._services.store, "message", project, thread_id, query, run_id=query.run_id)
 
     async def retrieve(self, request: Request) -> Response:
         thread_id, message_id = path_id(request, "thread"), path_id(request, "message")

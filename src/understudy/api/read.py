@@ -10,8 +10,6 @@ from understudy.api.decode import decode_body, decode_query, v1_rewrite
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.ids import PREFIXES, Kind
-from understudy.ports import PageQuery
-from understudy.wire.lists import ListQuery
 
 _T = TypeVar("_T", bound=Struct)
 
@@ -71,7 +69,3 @@ async def read_body(services: Services, request: Request, type_: type[_T], *, op
 def read_query(request: Request, type_: type[_T]) -> _T:
     """Raises `errors.InvalidField`. Unknown parameters (`api-version`) are of no interest."""
     return decode_query(request.query_params.multi_items(), type_)
-
-
-def page_query(query: ListQuery) -> PageQuery:
-    return PageQuery(limit=query.limit, descending=query.order == "desc", after=query.after, before=query.before)

@@ -1,18 +1,16 @@
-"""Writing answers: JSON bodies, pages, errors."""
+"""Writing answers: JSON bodies, errors."""
 
 from collections.abc import Mapping
 
 import msgspec
-from msgspec import Raw
 from starlette.responses import Response
 
 from understudy.core import errors
 from understudy.core.ids import Kind
 from understudy.core.limits import MESSAGES_PER_THREAD_MAX, POLL_AFTER_MS
 from understudy.core.run.machine import TERMINAL
-from understudy.ports import Missing, Rows, ThreadBusy, ThreadFull
+from understudy.ports import Missing, ThreadBusy, ThreadFull
 from understudy.wire.base import Object
-from understudy.wire.lists import Page
 from understudy.wire.runs import Run, RunStatus
 
 _encode = msgspec.json.Encoder().encode
@@ -35,16 +33,6 @@ def answer_run(shown: Run | bytes) -> Response:
     """A run; while it has not ended the SDKs' pollers are told when to ask again."""
     status = shown.status if isinstance(shown, Run) else _status_of(shown).status
     return answer(shown, headers={} if status in TERMINAL else {"openai-poll-after-ms": str(POLL_AFTER_MS)})
-
-
-def answer_page(rows: Rows) -> Response:
-    page = Page(
-        data=[Raw(body) for body in rows.bodies],
-        first_id=rows.ids[0] if rows.ids else None,
-        last_id=rows.ids[-1] if rows.ids else None,
-        has_more=rows.has_more,
-    )
-    return answer(page)
 
 
 def found(body: bytes | None, kind: Kind, id_: str) -> bytes:

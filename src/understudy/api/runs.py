@@ -4,9 +4,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from understudy.api.caller import caller
-from understudy.api.read import page_query, path_id, read_body, read_query
+from understudy.api.lists import answer_page
+from understudy.api.read import path_id, read_body, read_query
 from understudy.api.references import check_messages, check_resources
-from understudy.api.respond import answer_page, answer_run, found, refusal
+from understudy.api.respond import answer_run, found, refusal
 from understudy.api.services import Services
 from understudy.api.sse import EventStream
 from understudy.core import errors
@@ -66,7 +67,7 @@ class RunRoutes:
         query = read_query(request, ListQuery)
         if not await self._services.store.thread_exists(project, thread_id):
             raise errors.no_such("thread", thread_id)
-        return answer_page(await self._services.store.page("run", project, thread_id, page_query(query)))
+        return await answer_page(self._services.store, "run", project, thread_id, query)
 
     async def retrieve(self, request: Request) -> Response:
         thread_id, run_id = path_id(request, "thread"), path_id(request, "run")

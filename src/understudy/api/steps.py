@@ -4,8 +4,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from understudy.api.caller import caller
-from understudy.api.read import page_query, path_id, read_query
-from understudy.api.respond import answer, answer_page, found
+from understudy.api.lists import answer_page
+from understudy.api.read import path_id, read_query
+from understudy.api.respond import answer, found
 from understudy.api.services import Services
 from understudy.wire.lists import IncludeQuery, ListStepsQuery
 
@@ -19,7 +20,7 @@ class Steps:
         query = read_query(request, ListStepsQuery)
         project = caller(request).project
         await self._services.runs.load(project, thread_id, run_id)
-        return answer_page(await self._services.store.page("step", project, run_id, page_query(query)))
+        return await answer_page(self._services.store, "step", project, run_id, query)
 
     async def retrieve(self, request: Request) -> Response:
         thread_id, run_id = path_id(request, "thread"), path_id(request, "run")

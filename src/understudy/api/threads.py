@@ -6,11 +6,11 @@ from starlette.responses import Response
 from understudy.api.caller import caller
 from understudy.api.read import path_id, read_body
 from understudy.api.references import check_messages, check_resources
-from understudy.api.respond import answer, found
+from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.objects import changed_thread, new_thread
-from understudy.ports import Missing
+from understudy.ports import Missing, ThreadFull
 from understudy.wire.base import Deleted
 from understudy.wire.threads import CreateThread, UpdateThread
 
@@ -26,7 +26,10 @@ class Threads:
         check_messages(body.messages or ())
         thread = new_thread(body, thread_id=services.new_id("thread"), at=services.now())
         messages = [services.message(message, thread.id) for message in body.messages or ()]
-        await services.store.add_thread(caller(request).project, thread, messages)
+        try:
+            await services.store.add_thread(caller(request).project, thread, messages)
+        except ThreadFull as error:
+            raise refusal(error, adding="message") from None
         return answer(thread)
 
     async def retrieve(self, request: Request) -> Response:

@@ -145,6 +145,11 @@ def no_such(kind: str, id_: str) -> NotFound:
     return NotFound(f"No {kind} found with id '{id_}'.")
 
 
+def no_such_cursor(kind: str, id_: str, param: str) -> BadRequest:
+    """A list cannot go on from what is not in it. Ours: nobody has reported what the service answers."""
+    return BadRequest(f"No {kind} found with id '{id_}'.", param=param)
+
+
 def no_such_file(id_: str) -> NotFound:
     """[attested] No full stop."""
     return NotFound(f"No such File object: {id_}", param="id")

@@ -52,9 +52,10 @@ UPSTREAM_MODELS_CACHE_SECONDS: Final = 30.0
 COMPLETION_BYTES_MAX: Final = 8 * 1024 * 1024  # of one model turn, text and arguments together
 CALLS_PER_TURN_MAX: Final = 128
 
-# The stand-in model. Three slots of 3072 tokens and a quarter more cost about 400 MB; see docs/local-model.md.
+# The stand-in model. Three slots of 3072 tokens and a quarter more cost about 420 MB; see docs/local-model.md.
 LOCAL_CONTEXT_WINDOW_TOKENS: Final = 3_072
 LOCAL_SLOTS: Final = 3  # answers that are written at the same time; further ones wait
+LOCAL_THREADS_MAX: Final = 4  # more of them gain little with a small model, and cost a lot under a CPU quota
 LOCAL_START_SECONDS: Final = 120.0
 LOCAL_STOP_SECONDS: Final = 1.0  # between closing its input and killing it
 WEIGHTS_FETCH_SECONDS: Final = 1_800.0
@@ -65,3 +66,4 @@ BUS_KEEP_SECONDS: Final = 60.0  # how long a resting run's frames stay in memory
 
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
+MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely

@@ -1,14 +1,24 @@
 """A run in a worker's hands, and one model turn of it on its way to the thread and to the readers."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
 from understudy.core.chat.assemble import CallArguments, CallStarted, Piece, RefusalPiece, TextPiece, Turn
+from understudy.core.chat.context import content_tokens
 from understudy.core.chat.deltas import empty_text_delta, message_delta, step_delta
 from understudy.core.ids import RunId
-from understudy.core.run.inputs import Expire, Input, ModelCalls, ModelFailed, ModelText, Stopped
+from understudy.core.run.inputs import (
+    Expire,
+    Input,
+    ModelCalls,
+    ModelFailed,
+    ModelStopped,
+    ModelText,
+    ModelTruncated,
+    Stopped,
+)
 from understudy.core.run.machine import decide
 from understudy.engine.frames import delta_frame
 from understudy.engine.journal import Journal
@@ -17,18 +27,28 @@ from understudy.wire.chat import Chunk
 from understudy.wire.messages import RefusalPart, TextPart
 from understudy.wire.runs import Run
 
-_Ending = TypeVar("_Ending", Stopped, Expire, ModelFailed, Stopped | Expire | ModelFailed)
+Ending: TypeAlias = Stopped | Expire | ModelFailed
 
 
 class HeldRun:
     """The newest known row of a run, and appends that only its lease's owner may make."""
 
-    def __init__(self, stored: StoredRun, owner: str, journal: Journal, *, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self,
+        stored: StoredRun,
+        owner: str,
+        journal: Journal,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        count: Callable[[str], int],
+    ) -> None:
         self.stored = stored
         self.owner = owner
         self.new_id = new_id
         self._journal = journal
         self._clock = clock
+        self._count = count
         self._dropped = False
 
     @property
@@ -43,7 +63,7 @@ class HeldRun:
     def now(self) -> int:
         return int(self._clock())
 
-    async def append(self, happened: Input, *, message_tokens: int = 0) -> None:
+    async def append(self, happened: Input) -> None:
         """Raises `Superseded`, `SeqConflict`, `Missing`, `StoreUnavailable`. A run that rests is freed."""
         decision = decide(self.stored.state, happened)
         goes_on = decision.after.run.status == "in_progress"
@@ -52,8 +72,16 @@ class HeldRun:
             decision,
             owner=self.owner,
             lease="keep" if goes_on else None,
-            message_tokens=message_tokens,
+            message_tokens=self._message_tokens(happened),
         )
+
+    def _message_tokens(self, happened: Input) -> int:
+        """What the message that this input completes costs in later prompts."""
+        match happened:
+            case ModelCalls() | ModelStopped() | ModelTruncated() | ModelFailed() | Stopped() | Expire():
+                return content_tokens(happened.content, self._count) if happened.content else 0
+            case _:
+                return 0
 
     async def reload(self, store: Store) -> bool:
         """Whether the run still exists, is active and is this owner's."""
@@ -100,7 +128,7 @@ class Reply:
             message_id = await self._begin_message()
             self._publish([delta_frame(empty_text_delta(message_id))])
 
-    def with_remains(self, ending: _Ending) -> _Ending:
+    def with_remains(self, ending: Ending) -> Ending:
         """The ending, with what had arrived of the message or of the calls."""
         return replace(ending, content=self.turn.content, calls=self.turn.calls)
 

@@ -25,7 +25,7 @@ from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped,
 from understudy.core.run.machine import Decision, Superseded
 from understudy.engine.attention import Attention, CalledAway
 from understudy.engine.journal import Journal
-from understudy.engine.reply import HeldRun, Reply
+from understudy.engine.reply import Ending, HeldRun, Reply
 from understudy.engine.window import load_window
 from understudy.ports import (
     Bus,
@@ -78,7 +78,7 @@ class RunLoop:
 
         When the task is cancelled, the lease is given back, so that another worker can go on at once.
         """
-        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id)
+        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id, count=self._tokens.count)
         expires_at = stored.state.run.expires_at
         attention = Attention(seconds=(expires_at or 0) - self._clock())
         stop_listening = self._bus.on_interrupt(RunId(held.run.id), attention.call_away)
@@ -177,24 +177,21 @@ class RunLoop:
         turn = reply.turn
         if turn.late_characters:
             log.warning("text_after_calls_left_out", run_id=held.run.id, characters=turn.late_characters)
+        verdict = turn.verdict()
+        if verdict == "no_finish":
+            raise ModelError(NO_FINISH)
         if turn.empty and turn.finish_reason == "tool_calls":
             raise ModelError(NO_CALLS)
+        # Also for a turn that was cut off without a word: its tokens were spent, and steps are what they are shown in.
+        await reply.ensure_begun()
         usage = self._usage(held, prompt, reply)
-        match turn.verdict():
-            case "stopped":
-                await reply.ensure_begun()
-                await held.append(
-                    ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage),
-                    message_tokens=self._count(held, reply.text),
-                )
-            case "truncated" | "filtered" as verdict:
-                reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
-                await held.append(
-                    ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage),
-                    message_tokens=self._count(held, reply.text),
-                )
-            case "no_finish":
-                raise ModelError(NO_FINISH)
+        happened: ModelStopped | ModelTruncated
+        if verdict == "stopped":
+            happened = ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage)
+        else:
+            reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
+            happened = ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage)
+        await held.append(happened)
 
     def _count(self, held: HeldRun, text: str) -> int:
         return self._tokens.count(text, held.run.model) if text else 0
@@ -228,7 +225,7 @@ class RunLoop:
             return
         held.drop()
 
-    def _ending(self, held: HeldRun) -> Stopped | Expire | ModelFailed:
+    def _ending(self, held: HeldRun) -> Ending:
         now = held.now()
         if held.run.status == "cancelling":
             return Stopped(at=now)

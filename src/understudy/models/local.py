@@ -94,10 +94,16 @@ class LocalModels:
         if self._client is None or self._client_of != address:
             last = self._client
             self._client_of = address
-            self._client = HttpModels(Upstream(name="local", base_url=address.base_url, api_key=address.key))
+            self._client = HttpModels(_upstream(address))
             if last is not None:
                 await last.close()
         return self._client
+
+
+def _upstream(address: Address) -> Upstream:
+    # llama.cpp's server promises to keep a connection, and closes it after every stream: the next request that takes
+    # it may come just before that, and get no answer.
+    return Upstream(name="local", base_url=address.base_url, api_key=address.key, headers={"Connection": "close"})
 
 
 class _CallStream:

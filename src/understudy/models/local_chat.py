@@ -132,45 +132,39 @@ def _relocated(node: object, root: str) -> object:
 
 def _plain(messages: Sequence[ChatMessage]) -> tuple[list[ChatMessage], int]:
     """The messages as text, calls and their outputs told in words, and the number of images that were left out."""
+    outputs = {message.tool_call_id: _text(message) for message in messages if message.role == "tool"}
     plain: list[ChatMessage] = []
-    images = 0
-    calls: dict[str, ChatToolCall] = {}
-    outputs: list[str] = []
     for message in messages:
-        text, left_out = _text(message)
-        images += left_out
         if message.role == "tool":
-            outputs.append(_output(calls.get(message.tool_call_id or ""), text))
             continue
-        if outputs:
-            plain.append(ChatMessage(role="user", content="\n".join(outputs)))
-            outputs = []
+        text = _text(message)
         if message.tool_calls is not UNSET:
-            calls |= {call.id: call for call in message.tool_calls}
-            text = "\n".join([*([text] if text else []), *map(_called, message.tool_calls)])
+            # Of six ways to tell it that were tried, the one after which a small model repeats the result most often.
+            told = [_told(call, outputs.get(call.id)) for call in message.tool_calls]
+            text = "\n".join([text, *told] if text else told)
         plain.append(ChatMessage(role=message.role, content=text))
-    if outputs:
-        outputs.append("Answer my question with this.")
-        plain.append(ChatMessage(role="user", content="\n".join(outputs)))
-    return plain, images
+    if messages and messages[-1].role == "tool":
+        plain.append(ChatMessage(role="user", content="Answer my question with this result."))
+    return plain, sum(_images(message) for message in messages)
 
 
-def _text(message: ChatMessage) -> tuple[str, int]:
+def _text(message: ChatMessage) -> str:
     if message.content is UNSET:
-        return "", 0
+        return ""
     if isinstance(message.content, str):
-        return message.content, 0
-    texts = [str(part.get("text", "")) for part in message.content if part.get("type") == "text"]
-    images = sum(part.get("type") != "text" for part in message.content)
-    return "\n".join(texts), images
+        return message.content
+    return "\n".join(str(part.get("text", "")) for part in message.content if part.get("type") == "text")
 
 
-def _called(call: ChatToolCall) -> str:
-    return f"I call {call.function.name} with {call.function.arguments}."
+def _images(message: ChatMessage) -> int:
+    if message.content is UNSET or isinstance(message.content, str):
+        return 0
+    return sum(part.get("type") != "text" for part in message.content)
 
 
-def _output(call: ChatToolCall | None, text: str) -> str:
-    return f"{'The function' if call is None else call.function.name} returned: {text}"
+def _told(call: ChatToolCall, output: str | None) -> str:
+    used = f"I used {call.function.name} with {call.function.arguments}"
+    return f"{used}." if output is None else f"{used}, and the result is: {output}"
 
 
 def _with_instruction(messages: Sequence[ChatMessage], instruction: str) -> list[ChatMessage]:

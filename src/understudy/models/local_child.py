@@ -26,6 +26,7 @@ class Order(Struct, frozen=True, kw_only=True):
     model: str
     slots: int
     slot_tokens: int
+    threads: int
 
 
 class Ready(Struct, frozen=True, tag=True):
@@ -85,6 +86,7 @@ def _serve(order: Order) -> "Server | Failed":
     params.n_ctx = order.slots * order.slot_tokens
     # With one pool for all slots, an overflow ends the answers of all of them.
     params.kv_unified = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order.threads
     params.fit_params = False
     params.cache_ram_mib = 0
     # Small, so that one long prompt does not hold up the other slots' tokens for seconds.
@@ -98,7 +100,6 @@ def _serve(order: Order) -> "Server | Failed":
     # What requests that say nothing get. At the usual 0.8 a model of this size loses the thread.
     params.sampling.temp = 0.2
     params.sampling.top_p = 0.9
-    params.sampling.penalty_repeat = 1.1
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:

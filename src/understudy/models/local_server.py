@@ -1,6 +1,7 @@
 """The local model's process, as its parent sees it: started when needed, again after it died, and ended for sure."""
 
 import asyncio
+import os
 import secrets
 import signal
 import sys
@@ -14,7 +15,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from understudy.core.limits import LOCAL_START_SECONDS, LOCAL_STOP_SECONDS
+from understudy.core.limits import LOCAL_START_SECONDS, LOCAL_STOP_SECONDS, LOCAL_THREADS_MAX
 from understudy.models.local_child import Failed, Order, Ready
 from understudy.models.weights import WeightsUnavailable
 from understudy.ports import ModelError
@@ -106,6 +107,7 @@ class LocalServer:
             model=self._model,
             slots=self._slots,
             slot_tokens=self._slot_tokens,
+            threads=_threads(),
         )
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
@@ -152,6 +154,12 @@ class LocalServer:
             process.kill()
             await process.wait()
         await log_reader
+
+
+def _threads() -> int:
+    """One core fewer than there are: threads that wait for a core make all others spin, and 120 tokens/s become 4."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(LOCAL_THREADS_MAX, cores - 1))
 
 
 def _is_over(starting: "asyncio.Task[_Child]") -> bool:

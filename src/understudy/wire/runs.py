@@ -23,7 +23,7 @@ class _RunSettings(Body, frozen=True, kw_only=True):
     """What both ways to create a run take."""
 
     assistant_id: AssistantId
-    model: str | None = None
+    model: Annotated[str, Meta(min_length=1)] | None = None
     instructions: Instructions | None = None
     tools: ToolBodies | None = None
     metadata: Metadata | None = None

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """A desk of `places`: that many runs at a time. Belongs to one event loop."""
+    """A desk of `places`: that many runs at a time. Without any it only sweeps. Belongs to one event loop."""
 
     def __init__(self, store: Store, journal: Journal, bus: Bus, clock: Clock, *, owner: str, places: int) -> None:
         self.owner = owner
@@ -123,10 +123,12 @@ class Worker:
         now = int(self._clock())
         if stored.state.run.status == "queued":
             return await self._journal.append(stored, decide(stored.state, Claim(at=now)), lease=self._lease())
-        log.warning("run_taken_over", run_id=stored.state.run.id, lost=stored.lease and stored.lease.owner)
+        # Naming the lost owner makes the second of two workers that take the run over lose, also without a new fact.
+        lost = None if stored.lease is None else stored.lease.owner
+        log.warning("run_taken_over", run_id=stored.state.run.id, lost=lost)
         decision = decide(stored.state, WorkerLost(at=now))
         goes_on = decision.after.run.status == "in_progress"
-        return await self._journal.append(stored, decision, lease=self._lease() if goes_on else None)
+        return await self._journal.append(stored, decision, owner=lost, lease=self._lease() if goes_on else None)
 
     async def _renew_after_a_while(self) -> None:
         await asyncio.sleep(LEASE_RENEW_SECONDS)

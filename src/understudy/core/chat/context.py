@@ -147,7 +147,12 @@ def enough(run: Run, recent: Sequence[Entry], budget: int) -> bool:
 
 def message_tokens(message: Message, count: Callable[[str], int]) -> int:
     """What a message costs in a prompt: its text, an estimate for each image, and what stands around a message."""
-    return _parts_tokens(message.content, count) + MESSAGE_OVERHEAD_TOKENS
+    return content_tokens(message.content, count)
+
+
+def content_tokens(content: Sequence[Part], count: Callable[[str], int]) -> int:
+    """The same, of a message that is not made yet."""
+    return _parts_tokens(content, count) + MESSAGE_OVERHEAD_TOKENS
 
 
 # --- which messages
