@@ -47,6 +47,12 @@ class Client:
         """The same server, asked with another key, or with none."""
         return Client(self._session, key)
 
+    def with_headers(self, headers: Mapping[str, str]) -> "Client":
+        """The same server and key, asked with more headers."""
+        same = Client(self._session, None)
+        same._headers = {**self._headers, **headers}
+        return same
+
     async def get(self, path: str, **query: str | int) -> Any:
         """The JSON of a 200."""
         return await self._expect(await self.request("GET", path, params=query))
