@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from support.command import run
+from understudy.app import create_app
 from understudy.cli.banner import banner
 from understudy.cli.main import commands
 from understudy.models.routes import Place
@@ -114,7 +114,10 @@ def test_everything_that_a_table_can_have_is_read(tmp_path: Path) -> None:
             TWO + "[[routes]]\nmodel = 'n'\nto = []",
             "The list 'to' of [[routes]] number 1 in FILE is empty: no model server would answer.",
         ),
-        (TWO + "[[routes]]\nto = [{ upstream = 'a' }]", "The setting 'model' is missing in [[routes]] number 1 in FILE."),
+        (
+            TWO + "[[routes]]\nto = [{ upstream = 'a' }]",
+            "The setting 'model' is missing in [[routes]] number 1 in FILE.",
+        ),
         (
             TWO + "[[routes]]\nmodel = 'n'\nto = [{ upsteam = 'a' }]",
             "There is no setting 'upsteam' in 'to' of [[routes]] number 1, named in FILE; the nearest is 'upstream'.",
@@ -128,15 +131,17 @@ def test_everything_that_a_table_can_have_is_read(tmp_path: Path) -> None:
             "The upstream 'c', named in [[routes]] number 2 in FILE, does not exist; the nearest is 'stand-in'.",
         ),
         (TWO, "There are 2 tables [upstreams.NAME] in FILE and no [[routes]] that say which of them answers."),
-        (TO_A + "[aliases]\nfast = 3", "The setting 'fast' of [aliases], from FILE, must be a text that is not empty, "
-         "not '3'."),
+        (
+            TO_A + "[aliases]\nfast = 3",
+            "The setting 'fast' of [aliases], from FILE, must be a text that is not empty, not '3'.",
+        ),
         (TWO + TO_A + "[aliases]\nfast = 'n'", "The alias 'fast' in FILE stands for 'n', which no route takes."),
         (
             TWO + TO_A + "[aliases]\nfast = 'quick'\nquick = 'm'",
             "The alias 'fast' in FILE stands for 'quick', which is an alias itself.",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_one_sentence_that_names_table_and_key(tmp_path: Path, file: str, said: str) -> None:
     assert refused(tmp_path, file) == said
 
@@ -155,14 +160,10 @@ def test_a_key_is_taken_from_the_environment_and_missed_only_when_a_server_start
     )
 
 
-async def test_a_server_with_tables_that_do_not_fit_does_not_start(tmp_path: Path) -> None:
-    (tmp_path / "understudy.toml").write_text(TWO + "api_key_env = 'NOBODY_SETS_THIS'\n" + TO_A)
-    ended = await run("serve", "--port", "0", home=tmp_path)
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err == (
-        "understudy: The environment variable NOBODY_SETS_THIS is not set, though 'api_key_env' of [upstreams.b] "
-        "in the file understudy.toml names it.\n"
-    )
+def test_a_server_with_tables_that_do_not_fit_is_not_made(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, TWO + "api_key_env = 'NOBODY_SETS_THIS'\n" + TO_A).settings
+    with pytest.raises(SettingError, match="NOBODY_SETS_THIS is not set"):
+        create_app(settings)
 
 
 # --- the default route

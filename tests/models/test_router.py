@@ -117,10 +117,12 @@ async def test_the_next_server_is_asked_when_one_refuses_the_connection() -> Non
 
 async def test_the_next_server_is_asked_when_one_cannot_be_connected_in_time() -> None:
     # A listener that accepts nothing, with its queue full: the next connection waits for ever.
-    with socket.socket() as listener, socket.socket() as waiting:
+    with socket.socket() as listener, socket.socket() as one, socket.socket() as another:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        waiting.connect(listener.getsockname())
+        for waiting in (one, another):
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         async with routed(refuse_all, speak, base_url=url, connect_seconds=0.05) as (_, _, models):
             assert said(await read_all(await models.chat(REQUEST))) == "from b"
