@@ -131,7 +131,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = None
 
     local_model: Annotated[
-        bool, _about(Group.STAND_IN, "Let the bundled stand-in answer when no `upstream_base_url` is set.")
+        bool, _about(Group.STAND_IN, "Let the bundled stand-in answer when no other model server is set.")
     ] = True
     local_gguf: Annotated[
         Path | None, _about(Group.STAND_IN, "A GGUF file to use as the stand-in instead of the bundled weights.")
