@@ -7,7 +7,7 @@ import pytest
 
 from support.answers import assert_not_found
 from support.client import Client
-from support.model_server import Call, Reply, ScriptedModel
+from support.model_server import ScriptedModel
 from support.projects import client_of
 from support.server import RunningServer
 from support.talk import WEATHER, Talk
@@ -173,14 +173,14 @@ async def test_there_is_no_list_of_threads(client: Client) -> None:
     assert (refused.status, refused.error["code"]) == (405, "method_not_supported")
 
 
-async def test_whatever_meets_the_deletion_of_its_thread_finds_it_gone(client: Client, model: ScriptedModel) -> None:
+async def test_whatever_meets_the_deletion_of_its_thread_finds_it_gone(client: Client) -> None:
     """Deleting, cancelling and submitting at once: each is answered as if it came before the others, or after."""
-    model.rule(lambda _: True, Reply(Call("call_a", "weather", "{}")))
     for _ in range(5):
-        talk = await Talk.begin(client, tools=[WEATHER])
+        talk = await Talk.begin(client, content="@call weather {}", tools=[WEATHER])
         run = await talk.until(await talk.run(), "requires_action")
         path = f"{talk.path}/runs/{run['id']}"
-        outputs = {"tool_outputs": [{"tool_call_id": "call_a", "output": "21"}]}
+        [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+        outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "21"}]}
         answers = await asyncio.gather(
             client.request("DELETE", talk.path),
             client.request("POST", f"{path}/cancel"),
