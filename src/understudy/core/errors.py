@@ -18,6 +18,8 @@ Texts marked [attested] were reported from the vendor's service; clients match t
 from collections.abc import Sequence
 from typing import Final
 
+from understudy.core.limits import MESSAGES_PER_THREAD_MAX
+
 __all__ = [
     "ApiError",
     "BadRequest",
@@ -185,6 +187,10 @@ def thread_has_run(thread_id: str, run_id: str) -> Conflict:
 def thread_locked(thread_id: str, run_id: str) -> Conflict:
     """[attested] Matched by many clients."""
     return Conflict(f"Can't add messages to {thread_id} while a run {run_id} is active.")
+
+
+def thread_full() -> BadRequest:
+    return BadRequest(f"A thread holds at most {MESSAGES_PER_THREAD_MAX} messages.")
 
 
 def cannot_cancel(status: str) -> Conflict:

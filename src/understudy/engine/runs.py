@@ -1,6 +1,6 @@
 """What clients do to runs: start, submit outputs, cancel.
 
-Each is load, decide, append, and again on a conflict.
+Each is load, decide, append, and again on a conflict; the load is what finds a thread that was deleted meanwhile.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, Too
 from understudy.core.run.machine import ACTIVE, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Lease, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.ports import Bus, Clock, Lease, Missing, NewRun, SeqConflict, Store, StoredMessage, StoredRun
 from understudy.wire.runs import Run, ToolOutput
 from understudy.wire.threads import Thread
 
@@ -83,7 +83,7 @@ class Runs:
             decision = answered if lease is None else _then(answered, Claim(at=self._now()))
             try:
                 await self._hand_over(lease, self._journal.append(stored, decision, lease=lease))
-            except SeqConflict:
+            except (SeqConflict, Missing):
                 continue
             return Moved(answered.after.run, stored.seq)
         raise errors.Unavailable("The run is changing too fast; please try again.")
@@ -96,7 +96,7 @@ class Runs:
             at_rest = decision.after.run.status not in ACTIVE
             try:
                 await self._journal.append(stored, decision, lease=None if at_rest else "keep")
-            except SeqConflict:
+            except (SeqConflict, Missing):
                 continue
             self._bus.interrupt(RunId(run_id))
             return _first_run(decision.facts)
@@ -128,7 +128,7 @@ class Runs:
     async def _expire(self, stored: StoredRun) -> None:
         try:
             await self._journal.append(stored, decide(stored.state, Expire(at=self._now())), lease=None)
-        except SeqConflict:
+        except (SeqConflict, Missing):
             return
 
     async def _hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
