@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from understudy.api.respond import error_envelope
-from understudy.core.errors import InternalError
+from understudy.core.errors import InternalError, begun_anew
 from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
@@ -42,7 +42,9 @@ class EventStream(Response):
     async def _relay(self, send: Send) -> None:
         while frames := await self._stream.next():
             await send(_piece(b"".join(frames)))
-        last = b"" if self._stream.finished else sse_error(error_envelope(InternalError(), flat=True))
+        last = b""
+        if not self._stream.finished:
+            last = sse_error(error_envelope(begun_anew() if self._stream.begun_anew else InternalError(), flat=True))
         await send({"type": "http.response.body", "body": last + DONE, "more_body": False})
 
     async def _watch(self, receive: Receive, send: Send) -> None:

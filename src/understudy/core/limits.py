@@ -62,6 +62,8 @@ WEIGHTS_FETCH_SECONDS: Final = 1_800.0
 WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left is removed
 
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
+FACTS_PAGE: Final = 500
+WAIT_SECONDS_MAX: Final = 120.0  # of `?wait=`
 BUS_KEEP_SECONDS: Final = 60.0  # how long a resting run's frames stay in memory for readers that come late
 
 WRITE_GROUP_MAX: Final = 256

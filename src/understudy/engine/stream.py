@@ -3,66 +3,97 @@
 from collections.abc import Sequence
 
 from understudy.core.ids import RunId
-from understudy.engine.frames import DISCARDED, logged_frame
-from understudy.ports import Bus, Frame, Store
+from understudy.core.limits import FACTS_PAGE
+from understudy.engine.position import Position
+from understudy.engine.replay import replay
+from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
 
-_LOG_PAGE = 500
+START = Position()
 
 
 class RunStream:
-    """A run's frames behind the fact `after_seq`, up to and with the one behind which the run rests."""
+    """A run's frames behind a position, up to and with the one behind which the run rests; each with its `id:`.
 
-    def __init__(self, store: Store, bus: Bus, run_id: RunId, *, after_seq: int = 0) -> None:
+    Deltas have no numbers of their own: each reader counts those that follow a fact, and all come to the same.
+    """
+
+    def __init__(self, store: Store, bus: Bus, run_id: RunId, *, after: Position = START) -> None:
         self._store = store
         self._run_id = run_id
         self._follower = bus.follow(run_id)
-        # The number of the last fact handed out, and of the last one passed on the bus: a delta is new when they agree.
-        self._given = after_seq
-        self._passed: int | None = None
-        self._caught_up = False
+        self._given = after
+        self._passed = START  # where the bus is: the last fact that came by, and how many deltas since
+        self._begun = False
         self.finished = False
+        self.begun_anew = False
 
     async def next(self) -> Sequence[bytes]:
-        """The next frames, waiting for at least one. Empty: the stream is over; `finished` says if the run rests."""
-        while not self.finished:
-            frames = await self._read()
-            if not frames:
-                return ()
-            shown = self._take(frames)
+        """The next frames, waiting for at least one. Empty: the stream is over.
+
+        Then `finished` says that the run rests, `begun_anew` that an answer whose beginning was shown was discarded.
+        """
+        while not (self.finished or self.begun_anew):
+            if not self._begun:
+                self._begun = True
+                held = self._follower.held_from
+                shown = await self._from_log() if held is None or held > self._given.seq + 1 else []
+            else:
+                frames = await self._follower.next()
+                if not frames:
+                    return ()
+                shown = await self._take(frames)
             if shown:
                 return shown
         return ()
 
-    async def _read(self) -> Sequence[Frame]:
-        if not self._caught_up:
-            held = self._follower.held_from
-            if held is None or held > self._given + 1:
-                logged = await self._store.facts(self._run_id, after_seq=self._given, limit=_LOG_PAGE)
-                self._caught_up = len(logged) < _LOG_PAGE
-                if logged:
-                    return [logged_frame(fact) for fact in logged]
-            self._caught_up = True
-        return await self._follower.next()
-
-    def _take(self, frames: Sequence[Frame]) -> list[bytes]:
+    async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
+        """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
         shown: list[bytes] = []
         for frame in frames:
             if frame.seq is None:
-                if self._passed == self._given:
-                    shown.append(frame.data)
-                continue
-            self._passed = frame.seq
-            if frame.seq <= self._given:
-                continue
-            self._given = frame.seq
-            if frame.event == DISCARDED:
-                continue
-            shown.append(frame.data)
-            if frame.event in RESTING:
-                self.finished = True
+                self._passed = Position(self._passed.seq, self._passed.deltas + 1)
+                if self._passed.seq != self._given.seq:
+                    continue
+            else:
+                self._passed = Position(frame.seq)
+                if frame.seq > self._given.seq + 1:
+                    shown += await self._from_log()
+            if self._passed > self._given:
+                self._given = self._passed
+                if frame.event == DISCARDED:
+                    # Seen live, so its beginning was shown, and cannot be unsaid.
+                    self.begun_anew = True
+                else:
+                    shown.append(self._shown(frame))
+            if self.finished or self.begun_anew:
                 break
         return shown
+
+    async def _from_log(self) -> list[bytes]:
+        shown = []
+        for frame in replay(await self._facts()):
+            self._given = Position(frame.seq or self._given.seq, 0 if frame.seq else self._given.deltas + 1)
+            if frame.event != DISCARDED:
+                shown.append(self._shown(frame))
+            if self.finished:
+                break
+        return shown
+
+    async def _facts(self) -> Sequence[LoggedFact]:
+        """Everything that the log has behind the position."""
+        found: list[LoggedFact] = []
+        after_seq = self._given.seq
+        while True:
+            page = await self._store.facts(self._run_id, after_seq=after_seq, limit=FACTS_PAGE)
+            found += page
+            if len(page) < FACTS_PAGE:
+                return found
+            after_seq = page[-1].seq
+
+    def _shown(self, frame: Frame) -> bytes:
+        self.finished = frame.event in RESTING
+        return b"id: %b\n%b" % (str(self._given).encode(), frame.data)
 
     def close(self) -> None:
         self._follower.close()
