@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from understudy.api.respond import error_envelope
-from understudy.core.errors import InternalError, begun_anew
+from understudy.core.errors import begun_anew, stream_broken
 from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
@@ -44,7 +44,7 @@ class EventStream(Response):
             await send(_piece(b"".join(frames)))
         last = b""
         if not self._stream.finished:
-            last = sse_error(error_envelope(begun_anew() if self._stream.begun_anew else InternalError(), flat=True))
+            last = sse_error(error_envelope(begun_anew() if self._stream.begun_anew else stream_broken(), flat=True))
         await send({"type": "http.response.body", "body": last + DONE, "more_body": False})
 
     async def _watch(self, receive: Receive, send: Send) -> None:

@@ -79,6 +79,7 @@ class MemoryBus:
         self._topics: dict[RunId, _Topic] = {}
         self._resting: OrderedDict[RunId, float] = OrderedDict()
         self._work = asyncio.Event()
+        self._closed = False
         self._interrupts: dict[RunId, list[Callable[[], None]]] = {}
 
     def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None:
@@ -122,6 +123,8 @@ class MemoryBus:
 
         follower = MemoryFollower(topic, let_go)
         topic.followers.add(follower)
+        if self._closed:
+            follower.close()
         return follower
 
     def retire(self, run_id: RunId) -> None:
@@ -158,5 +161,6 @@ class MemoryBus:
         return stop
 
     async def close(self) -> None:
+        self._closed = True
         for run_id in tuple(self._topics):
             self.retire(run_id)

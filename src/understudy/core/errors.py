@@ -182,6 +182,10 @@ def unknown_position(text: str) -> InvalidField:
     )
 
 
+def stream_broken() -> ApiError:
+    return ApiError("The stream ended before its run: the server is stopping, or the thread was deleted.")
+
+
 def begun_anew() -> ApiError:
     """An answer was lost with its worker after its beginning was streamed. Another worker makes it anew."""
     return ApiError("The answer was lost and is being made anew; please read the run's stream again.")

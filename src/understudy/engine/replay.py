@@ -69,11 +69,7 @@ class _Replay:
             case "thread.run.requires_action":
                 yield from self._call_deltas(_required(msgspec.json.decode(fact.data, type=Run)))
             case event if event.startswith("thread.run.step.") and event != "thread.run.step.in_progress":
-                step = msgspec.json.decode(fact.data, type=RunStep)
-                if isinstance(step.step_details, ToolCalls):
-                    yield from self._call_deltas(
-                        [c for c in step.step_details.tool_calls if isinstance(c, FunctionCall)]
-                    )
+                yield from self._call_deltas(_functions(msgspec.json.decode(fact.data, type=RunStep)))
 
     def _message_deltas(self, message: Message) -> Iterator[Frame]:
         if message.id == self._message:
@@ -84,6 +80,11 @@ class _Replay:
         if self._calls is not None:
             yield from map(delta_frame, whole_calls_deltas(self._calls, calls))
         self._calls = None
+
+
+def _functions(step: RunStep) -> list[FunctionCall]:
+    calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCalls) else []
+    return [call for call in calls if isinstance(call, FunctionCall)]
 
 
 def _required(run: Run) -> list[FunctionCall]:
