@@ -12,10 +12,11 @@ from understudy import __version__, entropy
 from understudy.api.edge import Edge, EdgeSettings
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
+from understudy.api.v1_answers import V1Answers
 from understudy.bus.memory import MemoryBus
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
-from understudy.engine.runs import Desk, NoDesk, Runs
+from understudy.engine.runs import Runs
 from understudy.engine.sweep import Sweep
 from understudy.keys import Authenticator
 from understudy.models.http import HttpModels
@@ -91,16 +92,13 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        desk: Desk = NoDesk()
-        worker: Worker | None = None
-        if settings.worker:
-            owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
-            desk = worker = Worker(store, journal, bus, entropy.now, owner=owner, places=settings.runs_per_worker)
-        runs = Runs(store, journal, bus, desk, entropy.now)
-        if worker is not None:
-            loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
-            worker.start(loop, Sweep(store, runs, entropy.now))
-            self._drain.push_async_callback(worker.stop)
+        owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
+        places = settings.runs_per_worker if settings.worker else 0
+        worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
+        runs = Runs(store, journal, bus, worker, entropy.now)
+        loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
+        worker.start(loop, Sweep(store, runs, entropy.now))
+        self._drain.push_async_callback(worker.stop)
         services = Services(
             store=store,
             bus=bus,
@@ -114,7 +112,7 @@ class Understudy:
             lenient=settings.unknown_keys == "drop",
         )
         return Edge(
-            router(operations(services), version=__version__),
+            V1Answers(router(operations(services), version=__version__)),
             Authenticator(store, settings.api_key, entropy.now),
             EdgeSettings(organization=settings.organization, beta_required=settings.beta_header == "required"),
             clock=entropy.now,

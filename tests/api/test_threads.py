@@ -165,8 +165,3 @@ async def test_deleting_a_thread_lets_go_of_its_active_run(client: Client, share
     await client.delete(talk.path)
     await shared_model.until(lambda: shared_model.disconnects == gone_before + 1)
     assert_not_found(await client.request("GET", f"{talk.path}/runs/{run['id']}"), "thread", talk.thread["id"])
-
-
-async def test_there_is_no_list_of_threads(client: Client) -> None:
-    refused = await client.request("GET", PATH)
-    assert (refused.status, refused.error["code"]) == (405, "method_not_supported")

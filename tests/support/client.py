@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Event:
-    """One frame of a stream. `data` is the decoded JSON; of `done` it is the text `[DONE]`. `id` is "" where none came."""
+    """One frame of a stream. `data` is the decoded JSON, of `done` the text `[DONE]`. `id` is "" where none came."""
 
     name: str
     data: Any
@@ -47,6 +47,12 @@ class Client:
     def with_key(self, key: str | None) -> "Client":
         """The same server, asked with another key, or with none."""
         return Client(self._session, key)
+
+    def with_headers(self, headers: Mapping[str, str]) -> "Client":
+        """The same server and key, asked with more headers."""
+        same = Client(self._session, None)
+        same._headers = {**self._headers, **headers}
+        return same
 
     async def get(self, path: str, **query: str | int) -> Any:
         """The JSON of a 200."""

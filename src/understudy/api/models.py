@@ -61,5 +61,7 @@ async def _pieces(forwarded: Forwarded) -> AsyncIterator[bytes]:
     try:
         async for piece in forwarded.pieces():
             yield piece
+    except ModelError as error:
+        raise errors.Unavailable(error.message) from error
     finally:
         await forwarded.close()

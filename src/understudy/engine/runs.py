@@ -35,19 +35,6 @@ class Desk(Protocol):
         """Gives a reserved place back unused."""
 
 
-class NoDesk:
-    """A process without a worker: all runs wait for one elsewhere."""
-
-    def reserve(self) -> Lease | None:
-        return None
-
-    def begin(self, stored: StoredRun) -> None:
-        raise AssertionError(f"{stored.state.run.id} begins without a place")
-
-    def release(self) -> None:
-        raise AssertionError("release without a place")
-
-
 class Moved(Struct, frozen=True):
     """A run as its request's answer shows it, and the number of the last fact before the request changed it."""
 

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """A desk of `places`: that many runs at a time. Belongs to one event loop."""
+    """A desk of `places`: that many runs at a time. Without any it only sweeps. Belongs to one event loop."""
 
     def __init__(self, store: Store, journal: Journal, bus: Bus, clock: Clock, *, owner: str, places: int) -> None:
         self.owner = owner
