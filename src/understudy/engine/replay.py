@@ -32,7 +32,9 @@ def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
     reader = _Replay()
     frames: list[Frame] = []
     for fact in facts:
-        if fact.event == DISCARDED or not gone or _id(fact) not in gone:
+        if fact.event == DISCARDED or (gone and _id(fact) in gone):
+            frames.append(Frame(fact.seq, DISCARDED, b""))  # has its place, and is not shown
+        else:
             frames += reader.frames(fact)
     return frames
 

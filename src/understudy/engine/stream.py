@@ -24,6 +24,7 @@ class RunStream:
         self._follower = bus.follow(run_id)
         self._given = after
         self._passed = START  # where the bus is: the last fact that came by, and how many deltas since
+        self._left_out: set[int] = set()  # facts that belong to what was discarded, as the log tells
         self._begun = False
         self.finished = False
         self.begun_anew = False
@@ -36,8 +37,7 @@ class RunStream:
         while not (self.finished or self.begun_anew):
             if not self._begun:
                 self._begun = True
-                held = self._follower.held_from
-                shown = await self._from_log() if held is None or held > self._given.seq + 1 else []
+                shown = await self._beginning()
             else:
                 frames = await self._follower.next()
                 if not frames:
@@ -46,6 +46,16 @@ class RunStream:
             if shown:
                 return shown
         return ()
+
+    async def _beginning(self) -> list[bytes]:
+        """What the bus no longer has."""
+        held = self._follower.held_from
+        if held is not None and held <= self._given.seq + 1:
+            return []
+        shown = await self._from_log(held)
+        if not shown and held is None and await self._store.run(self._run_id) is None:
+            self.close()  # deleted before this stream followed it: nothing will ever come
+        return shown
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
         """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
@@ -58,22 +68,37 @@ class RunStream:
             else:
                 self._passed = Position(frame.seq)
                 if frame.seq > self._given.seq + 1:
-                    shown += await self._from_log()
+                    shown += await self._from_log(frame.seq)
+                    if frame.seq > self._given.seq + 1:
+                        self.close()  # the log has lost them too: the run was deleted
+                        break
             if self._passed > self._given:
                 self._given = self._passed
-                if frame.event == DISCARDED:
-                    # Seen live, so its beginning was shown, and cannot be unsaid.
-                    self.begun_anew = True
-                else:
+                if frame.event != DISCARDED:
                     shown.append(self._shown(frame))
+                elif frame.seq not in self._left_out:
+                    self.begun_anew = True  # its beginning was shown, and cannot be unsaid
             if self.finished or self.begun_anew:
                 break
         return shown
 
-    async def _from_log(self) -> list[bytes]:
-        shown = []
+    async def _from_log(self, until: int | None) -> list[bytes]:
+        """What the log has, as far as the fact before `until`, from where the bus goes on; to its end without one."""
+        shown: list[bytes] = []
+        deltas: list[Frame] = []  # each stands before the fact that tells it whole
         for frame in replay(await self._facts()):
-            self._given = Position(frame.seq or self._given.seq, 0 if frame.seq else self._given.deltas + 1)
+            if frame.seq is None:
+                deltas.append(frame)
+                continue
+            if frame.event == DISCARDED:
+                self._left_out.add(frame.seq)
+            if until is not None and frame.seq >= until:
+                continue
+            for place, delta in enumerate(deltas, self._given.deltas + 1):
+                self._given = Position(self._given.seq, place)
+                shown.append(self._shown(delta))
+            deltas.clear()
+            self._given = Position(frame.seq)
             if frame.event != DISCARDED:
                 shown.append(self._shown(frame))
             if self.finished:
