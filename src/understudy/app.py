@@ -50,6 +50,7 @@ class Understudy:
         self._routes = settings.routes()
         self._edge: ASGIApp | None = None
         self._open = AsyncExitStack()
+        self._drain = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -64,7 +65,7 @@ class Understudy:
             await self.start()
         except Exception as error:
             log.exception("start_failed")
-            await self._open.aclose()
+            await self.stop()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -78,13 +79,18 @@ class Understudy:
         store = await open_sqlite(settings.database)
         opened.push_async_callback(store.close)
         bus = MemoryBus(entropy.now)
-        opened.push_async_callback(bus.close)
+        self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
         self._edge = await self._assemble(store, bus, models)
 
+    async def drain(self) -> None:
+        """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
+        await self._drain.aclose()
+
     async def stop(self) -> None:
-        """Hands on what is being worked on, then closes everything, newest first."""
+        """Drains, then closes everything, newest first."""
+        await self.drain()
         await self._open.aclose()
 
     async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
@@ -99,7 +105,7 @@ class Understudy:
         runs = Runs(store, journal, bus, worker, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
         worker.start(loop, Sweep(store, runs, entropy.now))
-        self._open.push_async_callback(worker.stop)
+        self._drain.push_async_callback(worker.stop)
         services = Services(
             store=store,
             bus=bus,

@@ -114,6 +114,13 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     before: str | None = None
 
 
+class ThreadFilter(Struct, frozen=True, kw_only=True):
+    """Which threads are wanted: those that carry all of this metadata, and on which this assistant has run."""
+
+    metadata: Mapping[str, str] = {}
+    assistant_id: str | None = None
+
+
 class Rows(Struct, frozen=True, kw_only=True):
     """A page's objects as JSON, in the order asked for."""
 
@@ -201,6 +208,9 @@ class Store(Protocol):
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool: ...
 
+    async def threads(self, project: ProjectId, query: PageQuery, wanted: ThreadFilter) -> Rows:
+        """A page of the project's threads. Raises `Missing` for an unknown cursor."""
+
     async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread: ...
 
     async def delete_thread(self, project: ProjectId, thread_id: str) -> Sequence[RunId] | None:
@@ -276,6 +286,10 @@ class Store(Protocol):
 # --- the bus
 
 
+DISCARDED = "discarded"
+"""The event's name of a discarded step and message: the log's own, no client sees it."""
+
+
 class Frame(Struct, frozen=True):
     """One event on its way to readers. `seq` is the fact's number; deltas have none, their place is their order.
 
@@ -302,7 +316,8 @@ class Follower(Protocol):
 class Bus(Protocol):
     """Live events within and between processes. It may forget; the fact log does not."""
 
-    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None: ...
+    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None:
+        """What was published before a discard is no longer held: later readers learn from the log what is left."""
 
     def follow(self, run_id: RunId) -> Follower:
         """From the first frame that the bus still has."""

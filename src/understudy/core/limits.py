@@ -63,6 +63,7 @@ WEIGHTS_FETCH_SECONDS: Final = 1_800.0
 WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left is removed
 
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
+FACTS_PAGE: Final = 500
 BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers
 
 WRITE_GROUP_MAX: Final = 256
