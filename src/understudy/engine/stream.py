@@ -1,8 +1,10 @@
 """The event stream as a reader of a run's facts: live from the bus, and from the log where the bus has forgotten."""
 
+import asyncio
 from collections.abc import Sequence
 
 from understudy.core.ids import RunId
+from understudy.core.limits import LOG_LOOK_SECONDS
 from understudy.engine.frames import DISCARDED, logged_frame
 from understudy.ports import Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
@@ -39,13 +41,24 @@ class RunStream:
                     return ()
                 shown = self._from_log(logged)
             else:
-                frames, self._kept = self._kept or await self._follower.next(), ()
+                frames, self._kept = self._kept or await self._heard(), ()
+                if frames is None:
+                    self._behind, self._next_on_bus = True, None
+                    continue
                 if not frames:
                     return ()
                 shown = self._from_bus(frames)
             if shown:
                 return shown
         return ()
+
+    async def _heard(self) -> Sequence[Frame] | None:
+        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
+        try:
+            async with asyncio.timeout(LOG_LOOK_SECONDS):
+                return await self._follower.next()
+        except TimeoutError:
+            return None
 
     async def _missing(self) -> Sequence[LoggedFact]:
         """A page of what the log has and the bus has not. None, and still behind: the run's facts are gone."""
