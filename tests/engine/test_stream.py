@@ -264,3 +264,19 @@ async def test_a_stream_ends_when_its_run_is_retired_or_itself_closed(store: Sto
     bus.retire(life.id)
     assert await reading[0] == BEGUN
     assert (retired.finished, closed.finished) == (False, False)
+
+
+async def test_a_run_that_another_process_works_on_is_followed_in_the_log(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    life.tells = False
+    assert len(await stream.next()) == len(BEGUN)
+    reading = asyncio.create_task(follow(stream))
+    await life.claim()
+    await life.open_message()
+    await life.complete()
+    assert await reading == [*CLAIMED, *OPENED, *COMPLETED]
+    assert stream.finished

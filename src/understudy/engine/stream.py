@@ -1,9 +1,10 @@
 """The event stream as a reader of a run's facts: live from the bus, and from the log where the bus has forgotten."""
 
+import asyncio
 from collections.abc import Sequence
 
 from understudy.core.ids import RunId
-from understudy.core.limits import FACTS_PAGE
+from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
 from understudy.engine.position import Position
 from understudy.engine.replay import replay
 from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
@@ -39,10 +40,13 @@ class RunStream:
                 self._begun = True
                 shown = await self._beginning()
             else:
-                frames = await self._follower.next()
-                if not frames:
+                frames = await self._heard()
+                if frames is None:
+                    shown = await self._look()
+                elif frames:
+                    shown = await self._take(frames)
+                else:
                     return ()
-                shown = await self._take(frames)
             if shown:
                 return shown
         return ()
@@ -52,10 +56,22 @@ class RunStream:
         held = self._follower.held_from
         if held is not None and held <= self._given.seq + 1:
             return []
-        shown = await self._from_log(held)
-        if not shown and held is None and await self._store.run(self._run_id) is None:
-            self.close()  # deleted before this stream followed it: nothing will ever come
+        return await self._look() if held is None else await self._from_log(held)
+
+    async def _look(self) -> list[bytes]:
+        """All that the log has by now. Closes the stream of a run that is gone: nothing more will come."""
+        shown = await self._from_log(None)
+        if not shown and await self._store.run(self._run_id) is None:
+            self.close()
         return shown
+
+    async def _heard(self) -> Sequence[Frame] | None:
+        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
+        try:
+            async with asyncio.timeout(LOG_LOOK_SECONDS):
+                return await self._follower.next()
+        except TimeoutError:
+            return None
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
         """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
