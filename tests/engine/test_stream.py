@@ -278,5 +278,5 @@ async def test_a_run_that_another_process_works_on_is_followed_in_the_log(
     await life.claim()
     await life.open_message()
     await life.complete()
-    assert await reading == [*CLAIMED, *OPENED, *COMPLETED]
+    assert await reading == [*CLAIMED, *OPENED, *RETOLD, *COMPLETED]
     assert stream.finished
