@@ -24,7 +24,7 @@ class RunStream:
         # The number of the last fact handed out, and of the last one seen on the bus: a delta is new when they agree.
         self._given = after_seq
         self._seen: int | None = None
-        # The log is read as far as the fact before this one, from where the bus goes on; to its end where that has none.
+        # The log is read as far as this fact, from which on the bus has all; to its end where the bus has none.
         self._next_on_bus = self._follower.held_from
         self._behind = self._next_on_bus is None or self._next_on_bus > after_seq + 1
         self._kept: Sequence[Frame] = ()  # frames of the bus behind a gap, until the log has filled it
