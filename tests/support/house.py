@@ -178,8 +178,8 @@ class House:
         parts = [part for one in found[::-1] if one.message.run_id == run.id for part in one.message.content]
         return [part.text.value for part in parts if isinstance(part, TextPart)]
 
-    def stream(self, run: Run, *, after_seq: int = 0) -> RunStream:
-        return RunStream(self.store, self.bus, RunId(run.id), after_seq=after_seq)
+    def stream(self, run: Run) -> RunStream:
+        return RunStream(self.store, self.bus, RunId(run.id))
 
 
 def thread_id(run: Run) -> ThreadId:

@@ -94,8 +94,10 @@ class Edge:
         return project
 
     def _check_beta(self, path: str, beta: Beta) -> None:
-        if self._settings.beta_required and beta == "absent" and path.startswith(_BETA_RESOURCES):
-            raise errors.BadRequest(errors.BETA_HEADER_MISSING, code="invalid_beta")
+        """Where the header is required, the first version is refused as the service refuses it since it was ended."""
+        if self._settings.beta_required and beta != "v2" and path.startswith(_BETA_RESOURCES):
+            told = errors.V1_DEPRECATED if beta == "v1" else errors.BETA_HEADER_MISSING
+            raise errors.BadRequest(told, code="invalid_beta")
 
 
 def _mount_length(path: str) -> int:

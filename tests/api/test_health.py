@@ -1,0 +1,31 @@
+"""`/healthz` and `/readyz`: open to everybody, and truthful."""
+
+from pathlib import Path
+
+import pytest
+
+from support.client import Client
+from support.server import RunningServer, running_server
+
+
+@pytest.fixture
+def stranger(shared: RunningServer) -> Client:
+    """Asks without a key."""
+    return shared.client.with_key(None)
+
+
+@pytest.mark.parametrize(("path", "status"), [("/healthz", "ok"), ("/readyz", "ready")])
+async def test_health_needs_no_key(stranger: Client, path: str, status: str) -> None:
+    assert await stranger.get(path) == {"status": status}
+    assert (await stranger.request("GET", path, headers={"Authorization": "Bearer wrong"})).status == 200
+
+
+async def test_health_does_not_depend_on_a_model_server(tmp_path: Path) -> None:
+    async with running_server(None, tmp_path) as server:
+        assert await server.client.get("/readyz") == {"status": "ready"}
+
+
+async def test_health_cannot_be_changed(stranger: Client) -> None:
+    for path in ("/healthz", "/readyz"):
+        answer = await stranger.request("POST", path, {})
+        assert (answer.status, answer.error["code"]) == (405, "method_not_supported")
