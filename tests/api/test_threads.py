@@ -168,11 +168,6 @@ async def test_deleting_a_thread_lets_go_of_its_active_run(client: Client, share
     assert_not_found(await client.request("GET", f"{talk.path}/runs/{run['id']}"), "thread", talk.thread["id"])
 
 
-async def test_there_is_no_list_of_threads(client: Client) -> None:
-    refused = await client.request("GET", PATH)
-    assert (refused.status, refused.error["code"]) == (405, "method_not_supported")
-
-
 async def test_whatever_meets_the_deletion_of_its_thread_finds_it_gone(client: Client) -> None:
     """Deleting, cancelling and submitting at once: each is answered as if it came before the others, or after."""
     for _ in range(5):

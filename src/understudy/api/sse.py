@@ -12,7 +12,6 @@ from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
 
-STOPPING = "The server is stopping. The run goes on when it is back: please ask for it again."
 _PING = b": ping\n\n"
 
 
@@ -38,7 +37,7 @@ class EventStream(Response):
             await self._relay(send)
         except asyncio.CancelledError:
             # The server is being stopped, and has waited for this stream for long enough.
-            await send(_end(errors.Unavailable(STOPPING)))
+            await send(_end(errors.stream_broken()))
             raise
         finally:
             watch.cancel()
@@ -47,7 +46,12 @@ class EventStream(Response):
     async def _relay(self, send: Send) -> None:
         while frames := await self._stream.next():
             await send(_piece(b"".join(frames)))
-        await send(_end(None if self._stream.finished else errors.InternalError()))
+        await send(_end(self._fault()))
+
+    def _fault(self) -> errors.ApiError | None:
+        if self._stream.finished:
+            return None
+        return errors.begun_anew() if self._stream.begun_anew else errors.stream_broken()
 
     async def _watch(self, receive: Receive, send: Send) -> None:
         """Keeps proxies awake, and notices when the client leaves."""

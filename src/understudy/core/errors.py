@@ -176,6 +176,23 @@ def wrong_method(method: str, path: str) -> MethodNotAllowed:
     )
 
 
+def unknown_position(text: str) -> InvalidField:
+    return InvalidField(
+        f"Invalid value: '{text}'. Expected the id of an event of this stream.",
+        param="Last-Event-ID",
+        code="invalid_value",
+    )
+
+
+def stream_broken() -> ApiError:
+    return ApiError("The stream ended before its run: the server is stopping, or the thread was deleted.")
+
+
+def begun_anew() -> ApiError:
+    """An answer was lost with its worker after its beginning was streamed. Another worker makes it anew."""
+    return ApiError("The answer was lost and is being made anew; please read the run's stream again.")
+
+
 # --- the state of runs and threads
 
 

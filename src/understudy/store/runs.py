@@ -19,7 +19,7 @@ from understudy.store.facts import log_facts, write_changes
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
 from understudy.store.scope import ACTIVE, BODY, hold_thread
-from understudy.store.threads import add_thread
+from understudy.store.threads import add_thread, note_assistant
 from understudy.wire.runs import Run
 
 # The partial unique index runs_one_active decides which of two racing runs gets the thread. The loser updates nothing
@@ -87,6 +87,7 @@ def add_run(new: NewRun) -> Op[int]:
         raise ThreadBusy(run.thread_id, winner)
     # The run has the thread now, so these are let in where `add_message` would be refused.
     yield from insert_messages(run.thread_id, new.messages)
+    yield from note_assistant(run.thread_id, run.assistant_id)
     yield from write_changes(RunState(run=run), new.state, new.facts, 0)
     return (yield from log_facts(run.id, 0, new.facts))
 
@@ -156,7 +157,7 @@ def renew(owner: str, run_ids: Sequence[RunId], until: float) -> Op[Sequence[Run
     for run_id in run_ids:
         rows = yield Query(_RENEW, (until, run_id, owner))
         if rows and rows[0][0] != "cancelling":
-            going_on.append(run_id)  # noqa: PERF401 - an operation yields its queries: no comprehension may
+            going_on.append(run_id)
     return going_on
 
 
