@@ -32,18 +32,23 @@ class EventStream(Response):
         watch = asyncio.create_task(self._watch(receive, send))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if self._first:
-                await send(_piece(self._first))
             await self._relay(send)
         finally:
             watch.cancel()
             self._stream.close()
 
     async def _relay(self, send: Send) -> None:
+        # Every `send` costs a system call: what comes together goes out together.
+        unsent = self._first
         while frames := await self._stream.next():
-            await send(_piece(b"".join(frames)))
-        last = b"" if self._stream.finished else sse_error(error_envelope(InternalError(), flat=True))
-        await send({"type": "http.response.body", "body": last + DONE, "more_body": False})
+            unsent += b"".join(frames)
+            if self._stream.finished:
+                break
+            await send(_piece(unsent))
+            unsent = b""
+        if not self._stream.finished:
+            unsent += sse_error(error_envelope(InternalError(), flat=True))
+        await send({"type": "http.response.body", "body": unsent + DONE, "more_body": False})
 
     async def _watch(self, receive: Receive, send: Send) -> None:
         """Keeps proxies awake, and notices when the client leaves."""
