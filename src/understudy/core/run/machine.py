@@ -26,7 +26,7 @@ from understudy.core.run.inputs import (
     ToolOutputs,
     WorkerLost,
 )
-from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, StepFact
+from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, Spoken, StepFact
 from understudy.wire.events import MessageEvent, RunEvent, StepEvent
 from understudy.wire.messages import IncompleteReason, Message, MessageIncompleteDetails, Part
 from understudy.wire.runs import (
@@ -137,7 +137,7 @@ class _Course:
     def spend(self, usage: Usage) -> Usage:
         """Adds one model turn's usage; the new sum."""
         total = _sum(self.state.progress.usage, usage)
-        self.remember(usage=total, turns=self.state.progress.turns + 1)
+        self.remember(usage=total, turns=self.state.progress.turns + 1, spoken=None)
         return total
 
     def open_step(self, at: int, step_id: str, details: MessageCreation | ToolCalls) -> None:
@@ -220,7 +220,9 @@ def _text(course: _Course, happened: ModelText) -> None:
 
 
 def _calls(course: _Course, happened: ModelCalls) -> None:
-    if course.state.message is not None:
+    step, message = course.state.step, course.state.message
+    if step is not None and message is not None:
+        course.remember(spoken=Spoken(step, message))
         # The usage of this turn is not known yet: it goes to the tool_calls step, and this step counts for nothing.
         _complete_message(course, happened.at, happened.content, Usage())
     assert course.state.step is None
@@ -359,11 +361,14 @@ def _expired(course: _Course, happened: Expire) -> None:
 
 
 def _lost(course: _Course, happened: WorkerLost) -> None:
-    """The turn begins again, so what the lost worker had begun must not stay as an empty message."""
+    """The turn begins again: what it had begun must not stay as an empty message, what it had said not stand twice."""
     if course.state.step is not None:
         course.add(Discarded(course.state.step, course.state.message))
     if course.state.run.status == "cancelling":
         _cancelled(course, Stopped(at=happened.at))
+    elif (spoken := course.state.progress.spoken) is not None:
+        course.add(Discarded(spoken.step, spoken.message))
+        course.remember(spoken=None)
 
 
 Rule: TypeAlias = Callable[[_Course, Any], None]

@@ -12,16 +12,24 @@ from understudy.wire.steps import RunStep
 from understudy.wire.tools import ResponseFormat, Tool, ToolChoice, ToolResources
 
 
+class Spoken(Struct, frozen=True):
+    """The message that a model turn completed before its calls, and its step; both as they were opened."""
+
+    step: RunStep
+    message: Message
+
+
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run must remember between model turns, and no client is shown.
 
     `usage` is the sum of what the model server reported over all turns so far. `step_usage` belongs to the open
-    tool_calls step: clients see it only when the outputs are in.
+    tool_calls step: clients see it only when the outputs are in. `spoken` is of the turn that goes on.
     """
 
     usage: Usage = Usage()
     step_usage: Usage | None = None
     turns: int = 0
+    spoken: Spoken | None = None
 
 
 class RunState(Struct, frozen=True, kw_only=True):
@@ -70,7 +78,7 @@ class MessageFact(Struct, frozen=True):
 
 
 class Discarded(Struct, frozen=True):
-    """A lost worker's open step (and message): they leave the thread as if they had never been. Not streamed."""
+    """A step (and message) of a lost worker's turn: they leave the thread as if they had never been. Not streamed."""
 
     step: RunStep
     message: Message | None
