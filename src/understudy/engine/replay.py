@@ -1,7 +1,8 @@
 """What a reader that comes late is shown of the fact log: the facts, and deltas in the place of those long gone.
 
 Pure. The SDKs put a message together from its deltas, so each message and call that is shown from its creation gets
-its whole content as one delta. What a lost worker had begun and another began anew was never there.
+its whole content as one delta. What a lost worker had begun and another began anew was never there, unless the reader
+was shown its beginning before: that cannot be unsaid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,9 @@ from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCa
 
 _STEP_ENDS: Final = frozenset(get_args(StepEvent)) - {"thread.run.step.created", "thread.run.step.in_progress"}
 
+UNSAID: Final = "unsaid"
+"""The event's name of a discard of what earlier facts than these have shown."""
+
 
 class _Named(Struct):
     id: str
@@ -30,13 +34,22 @@ class _Discarded(Struct):
     message_id: str | None
 
 
+_decode_discarded = msgspec.json.Decoder(_Discarded).decode
+
+
 def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
     """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen."""
     gone = _discarded(facts)
+    begun: set[str] = set()
     reader = _Replay()
     frames: list[Frame] = []
     for fact in facts:
-        if fact.event == DISCARDED or (gone and _id(fact) in gone):
+        if fact.event == DISCARDED:
+            whole = _decode_discarded(fact.data).step_id in begun
+            frames.append(Frame(fact.seq, DISCARDED if whole else UNSAID, b""))
+        elif gone and (id_ := _id(fact)) in gone:
+            if fact.event == "thread.run.step.created":
+                begun.add(id_)
             frames.append(Frame(fact.seq, DISCARDED, b""))  # has its place, and is not shown
         else:
             frames += reader.frames(fact)
@@ -57,7 +70,7 @@ def settled(facts: Sequence[LoggedFact]) -> Sequence[LoggedFact]:
 
 
 def _discarded(facts: Sequence[LoggedFact]) -> frozenset[str]:
-    found = [msgspec.json.decode(fact.data, type=_Discarded) for fact in facts if fact.event == DISCARDED]
+    found = [_decode_discarded(fact.data) for fact in facts if fact.event == DISCARDED]
     return frozenset(id_ for one in found for id_ in (one.step_id, one.message_id) if id_ is not None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from understudy.core.ids import RunId
 from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
 from understudy.engine.position import Position
-from understudy.engine.replay import replay, settled
+from understudy.engine.replay import UNSAID, replay, settled
 from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
 
@@ -78,6 +78,8 @@ class RunStream:
                 self._passed = Position(frame.seq)
                 if frame.seq > self._given.seq + 1:
                     shown += self._from_log(await self._facts(), frame.seq)
+                    if self.begun_anew:
+                        break
                     if frame.seq > self._given.seq + 1:
                         self.close()  # the log has lost them too: the run was deleted
                         break
@@ -104,9 +106,6 @@ class RunStream:
         facts = settled(await self._facts())
         if not facts:
             await self._close_if_gone()
-        elif facts[0].event == DISCARDED:
-            self.begun_anew = True
-            return []
         return self._from_log(facts, None)
 
     def _from_log(self, facts: Sequence[LoggedFact], until: int | None) -> list[bytes]:
@@ -126,6 +125,9 @@ class RunStream:
                 shown.append(self._shown(delta))
             deltas.clear()
             self._given = Position(frame.seq)
+            if frame.event == UNSAID:
+                self.begun_anew = True
+                break
             if frame.event != DISCARDED:
                 shown.append(self._shown(frame))
             if self.finished:
