@@ -42,7 +42,7 @@ class RunStream:
             else:
                 frames = await self._heard()
                 if frames is None:
-                    shown = await self._look()
+                    shown = await self._from_elsewhere()
                 elif frames:
                     shown = await self._take(frames)
                 else:
@@ -56,26 +56,15 @@ class RunStream:
         held = self._follower.held_from
         if held is not None and held <= self._given.seq + 1:
             return []
-        return await self._look() if held is None else self._from_log(await self._facts(), held)
+        facts = await self._facts()
+        if not facts and held is None:
+            await self._close_if_gone()
+        return self._from_log(facts, held)
 
-    async def _look(self) -> list[bytes]:
-        """All that the log can tell in full by now. Closes the stream of a run that is gone: nothing more will come."""
-        facts = settled(await self._facts())
-        if facts and facts[0].event == DISCARDED:
-            self.begun_anew = True
-            return []
-        shown = self._from_log(facts, None)
-        if not shown and await self._store.run(self._run_id) is None:
+    async def _close_if_gone(self) -> None:
+        """Of a run that was deleted before this stream followed it, or by another process, nothing will ever come."""
+        if await self._store.run(self._run_id) is None:
             self.close()
-        return shown
-
-    async def _heard(self) -> Sequence[Frame] | None:
-        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
-        try:
-            async with asyncio.timeout(LOG_LOOK_SECONDS):
-                return await self._follower.next()
-        except TimeoutError:
-            return None
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
         """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
@@ -101,6 +90,24 @@ class RunStream:
             if self.finished or self.begun_anew:
                 break
         return shown
+
+    async def _heard(self) -> Sequence[Frame] | None:
+        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
+        try:
+            async with asyncio.timeout(LOG_LOOK_SECONDS):
+                return await self._follower.next()
+        except TimeoutError:
+            return None
+
+    async def _from_elsewhere(self) -> list[bytes]:
+        """What the log has that the bus never had."""
+        facts = settled(await self._facts())
+        if not facts:
+            await self._close_if_gone()
+        elif facts[0].event == DISCARDED:
+            self.begun_anew = True
+            return []
+        return self._from_log(facts, None)
 
     def _from_log(self, facts: Sequence[LoggedFact], until: int | None) -> list[bytes]:
         """What the log has, as far as the fact before `until`, from where the bus goes on; to its end without one."""
