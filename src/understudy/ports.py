@@ -9,6 +9,7 @@ from typing import Literal, Protocol, TypeAlias
 from msgspec import Struct
 
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
+from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, RunSettings, RunState
 from understudy.wire.assistants import Assistant
 from understudy.wire.chat import ChatRequest, Chunk
@@ -42,12 +43,14 @@ class StoredAssistant(Struct, frozen=True, kw_only=True):
 class StoredMessage(Struct, frozen=True, kw_only=True):
     """A message with the number of tokens that its content costs, counted when it was written.
 
-    `seq` is its place in insertion order, over all threads; 0 before it is stored.
+    `seq` is its place in insertion order, over all threads; 0 before it is stored. `turn` is of a message that was
+    added to a busy thread: models read it behind the thread's message with that `seq`.
     """
 
     message: Message
     tokens: int
     seq: int = 0
+    turn: int | None = None
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -68,7 +71,11 @@ class StoredRun(Struct, frozen=True, kw_only=True):
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
-    """All that is written when a run begins: the thread too when there is none yet, and the additional messages."""
+    """All that is written when a run begins: the thread too when there is none yet, and the additional messages.
+
+    `if_busy` is written instead when the thread has an active run: the run then waits, and nobody may take it before
+    its turn. Without it the run is refused.
+    """
 
     project: ProjectId
     state: RunState
@@ -77,6 +84,14 @@ class NewRun(Struct, frozen=True, kw_only=True):
     messages: Sequence[StoredMessage] = ()
     thread: Thread | None = None
     lease: Lease | None = None
+    if_busy: Decision | None = None
+
+
+class Begun(Struct, frozen=True, kw_only=True):
+    """`seq` is the number of the run's last fact. `waits`: `if_busy` was written, and the lease is not taken."""
+
+    seq: int
+    waits: bool = False
 
 
 class Append(Struct, frozen=True, kw_only=True):
@@ -94,6 +109,13 @@ class Append(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     lease: Lease | Literal["keep"] | None = "keep"
     message_tokens: int = 0  # of the message that these facts complete
+
+
+class Appended(Struct, frozen=True, kw_only=True):
+    """`seq` is the number of the run's last fact. `released` waited for this run's end and may be taken now."""
+
+    seq: int
+    released: RunId | None = None
 
 
 class LoggedFact(Struct, frozen=True):
@@ -203,12 +225,15 @@ class Store(Protocol):
     async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread: ...
 
     async def delete_thread(self, project: ProjectId, thread_id: str) -> Sequence[RunId] | None:
-        """Everything under the thread goes with it. The ids of runs that were active; `None`: no such thread."""
+        """Everything under the thread goes with it. The ids of runs that were active, or waited; `None`: no thread."""
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage) -> None:
-        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
+        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`.
+
+        `queue`: a busy thread takes it too. It is listed at once, but read only by runs that are added later.
+        """
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -217,12 +242,14 @@ class Store(Protocol):
     async def delete_message(self, project: ProjectId, thread_id: str, message_id: str) -> bool: ...
 
     async def recent_messages(
-        self, thread_id: ThreadId, *, before_seq: int | None, limit: int
+        self, thread_id: ThreadId, *, before: StoredMessage | None, limit: int
     ) -> Sequence[StoredMessage]:
-        """Newest first, strictly before `before_seq`; messages still in progress are left out."""
+        """What the active run may read, as it is to be read: each run's own messages before what came while it was
+        active. Newest first, strictly before `before`; messages still in progress are left out.
+        """
 
     async def first_messages(self, thread_id: ThreadId, *, limit: int) -> Sequence[StoredMessage]:
-        """Oldest first; messages still in progress are left out."""
+        """Oldest first, of what the active run may read; messages still in progress are left out."""
 
     # objects as JSON, for answers that need no decision
 
@@ -236,13 +263,13 @@ class Store(Protocol):
 
     # runs
 
-    async def add_run(self, new: NewRun) -> int:
-        """The number of the last fact. Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+    async def add_run(self, new: NewRun) -> Begun:
+        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
 
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
-    async def append(self, append: Append) -> int:
-        """The number of the last fact. Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
+    async def append(self, append: Append) -> Appended:
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""
@@ -253,7 +280,10 @@ class Store(Protocol):
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]: ...
 
     async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out."""
+        """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out.
+
+        Never one that waits for its thread.
+        """
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         """Extends leases; the ids of those that the owner still holds."""

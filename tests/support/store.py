@@ -175,12 +175,13 @@ class Life:
         self._store = store
         self.state = new.state
         self.seq = seq
+        self.released: RunId | None = None
         self.id = RunId(new.state.run.id)
 
     @classmethod
     async def begin(cls, store: Store, thread_id: str, **fields: object) -> "Life":
         new = new_run(thread_id, **fields)
-        return cls(store, new, await store.add_run(new))
+        return cls(store, new, (await store.add_run(new)).seq)
 
     @property
     def thread_id(self) -> str:
@@ -191,8 +192,9 @@ class Life:
         return replace(made, **fields)
 
     async def go(self, after: RunState, facts: Sequence[Fact], **fields: object) -> None:
-        self.seq = await self._store.append(self.append(after, facts, **fields))
-        self.state = after
+        appended = await self._store.append(self.append(after, facts, **fields))
+        self.seq, self.state = appended.seq, after
+        self.released = appended.released
 
     async def claim(self, lease: Lease | None = None) -> None:
         working = replace(self.state.run, status="in_progress", started_at=NOON + 1)

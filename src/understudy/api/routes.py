@@ -63,6 +63,7 @@ def _runs(runs: RunRoutes, steps: Steps) -> Sequence[Operation]:
             query=IncludeQuery,
             answer=Run,
             streams=True,
+            queues=True,
         ),
         _op("GET", "/threads/{thread_id}/runs", "listRuns", "List runs.", runs.list, query=ListQuery, item=Run),
         _op(
@@ -112,6 +113,7 @@ def _messages(messages: Messages) -> Sequence[Operation]:
             messages.create,
             body=CreateMessage,
             answer=Message,
+            queues=True,
         ),
         _op(
             "GET",
@@ -223,6 +225,7 @@ def _op(
     answer: type[Struct] | None = None,
     item: type[Struct] | None = None,
     streams: bool = False,
+    queues: bool = False,
 ) -> Operation:
     """`item` makes the answer a page of such objects."""
     return Operation(
@@ -238,6 +241,7 @@ def _op(
         answer=Page if item is not None else answer,
         item=item,
         streams=streams,
+        queues=queues,
     )
 
 
