@@ -20,7 +20,7 @@ help:
 	@echo "make test    run the tests; ARGS=\"-k cancel\" is handed to pytest"
 	@echo "make check   everything that CI checks, apart from the tests themselves"
 	@echo "make fix     format the code and mend what can be mended by itself"
-	@echo "make bench   measure"
+	@echo "make bench   measure what the server costs, in a minute or two; ARGS=--quick takes ten seconds"
 	@echo "make docs    write the generated pages of docs/ anew"
 	@echo "make sdks    make the environments in which the tests run the official clients"
 	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
@@ -39,15 +39,15 @@ test: $(VENV)/.dev
 	$(PYTEST) -n auto --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev
-	$(VENV)/bin/ruff check src tests
-	$(VENV)/bin/ruff format --check src tests
+	$(VENV)/bin/ruff check src tests bench
+	$(VENV)/bin/ruff format --check src tests bench
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(PYTEST) tests/test_tidy.py tests/test_docs.py
 
 fix: $(VENV)/.dev
-	$(VENV)/bin/ruff check --fix src tests
-	$(VENV)/bin/ruff format src tests
+	$(VENV)/bin/ruff check --fix src tests bench
+	$(VENV)/bin/ruff format src tests bench
 
 bench: $(VENV)/.dev
 	$(PY) -m bench $(ARGS)
@@ -61,7 +61,7 @@ sdks: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) .envs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests -name __pycache__ -prune -exec rm -rf {} +
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
 
 # --- the environment. Each stamp is renewed when what was installed into it changes.
 

@@ -26,7 +26,7 @@ async def server(model: ScriptedModel, tmp_path: Path) -> AsyncIterator[RunningS
 @pytest.fixture(scope="module")
 async def shared_model() -> AsyncIterator[ScriptedModel]:
     """For tests that say in their messages what the model shall answer: see `support.model_directives`."""
-    async with ScriptedModel() as scripted:
+    async with ScriptedModel(models=["scripted-1", "org/scripted:7b"]) as scripted:
         yield scripted
 
 

@@ -63,7 +63,7 @@ class Document:
         self._paths = document["paths"]
         # A path without a parameter in a place is a better match than one with.
         self._patterns = [
-            (re.compile(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path)) + r"\Z"), path)
+            (re.compile(_segments(path) + r"\Z"), path)
             for path in sorted(self._paths, key=lambda path: path.count("{"))
         ]
 
@@ -88,6 +88,11 @@ class Document:
     def _faults(self, shape: dict[str, Any], shown: Any) -> list[str]:
         validator = Draft202012Validator({**shape, "components": self._components})
         return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(shown)]
+
+
+def _segments(path: str) -> str:
+    """A path's template as a pattern. The names of models may have slashes in them, ids have none."""
+    return re.sub(r"\\{\w+\\}", "[^/]+", re.escape(path).replace(r"\{model\}", ".+"))
 
 
 async def every_kind_of_run(client: Client) -> None:

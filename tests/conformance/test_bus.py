@@ -100,6 +100,44 @@ async def test_a_resting_run_without_readers_is_forgotten_in_the_end(bus: Bus, w
     assert bus.follow(RUN).held_from is None
 
 
+async def test_a_run_that_goes_on_elsewhere_is_forgotten_too(bus: Bus, watch: Watch) -> None:
+    bus.publish(RUN, [fact(1)])
+    watch.now += BUS_KEEP_SECONDS + 1
+    bus.publish(RunId("run_B"), [fact(1)])
+    assert bus.follow(RUN).held_from is None
+
+
+async def test_a_run_with_readers_is_kept(bus: Bus, watch: Watch) -> None:
+    reader = bus.follow(RUN)
+    bus.publish(RUN, [fact(1)])
+    watch.now += BUS_KEEP_SECONDS + 1
+    bus.publish(RunId("run_B"), [fact(1)])
+    bus.publish(RUN, [delta(b"a")])
+    assert [frame.data for frame in await reader.next()] == [b"1", b"a"]
+
+
+async def test_deltas_of_a_retired_run_are_not_kept(bus: Bus) -> None:
+    bus.publish(RUN, [fact(1)])
+    bus.retire(RUN)
+    bus.publish(RUN, [delta(b"a")])
+    bus.publish(RUN, [fact(2)])
+    late = bus.follow(RUN)
+    assert late.held_from == 2
+    assert [frame.data for frame in await late.next()] == [b"2"]
+
+
+async def test_a_slow_follower_goes_on_at_a_fact(bus: Bus) -> None:
+    slow = bus.follow(RUN)
+    piece = b"x" * (BUS_RUN_BYTES_MAX // 4)
+    bus.publish(RUN, [fact(1), *(delta(piece) for _ in range(5))])
+    bus.publish(RUN, [delta(b"a")])
+    waiting = asyncio.create_task(slow.next())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    bus.publish(RUN, [fact(2), delta(b"b")])
+    assert [frame.data for frame in await waiting] == [b"2", b"b"]
+
+
 async def test_a_run_too_large_for_memory_drops_its_oldest_frames(bus: Bus) -> None:
     reader = bus.follow(RUN)
     bus.publish(RUN, [fact(1)])

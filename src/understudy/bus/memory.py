@@ -1,4 +1,4 @@
-"""Live events within one process: a log of frames per run, kept for a while after the run rests."""
+"""Live events within one process: a log of frames per run, kept for a while after its newest fact."""
 
 import asyncio
 from collections import OrderedDict
@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from understudy.core.ids import RunId
 from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
 from understudy.ports import Clock, Frame
-from understudy.wire.events import RESTING
 
 
 class _Topic:
@@ -45,19 +44,30 @@ class MemoryFollower:
         self._let_go = let_go
         self._taken = topic.dropped
         self._waiter: asyncio.Future[None] | None = None
+        self._torn = False  # frames were dropped before they were taken
         self._closed = False
         self.held_from = topic.held_from
 
     async def next(self) -> Sequence[Frame]:
         while not self._closed:
-            topic = self._topic
-            start = max(self._taken - topic.dropped, 0)
-            if start < len(topic.frames):
-                self._taken = topic.dropped + len(topic.frames)
-                return topic.frames[start:]
+            if frames := self._not_taken():
+                return frames
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return ()
+
+    def _not_taken(self) -> Sequence[Frame]:
+        topic = self._topic
+        if self._taken < topic.dropped:
+            self._taken, self._torn = topic.dropped, True
+        start, self._taken = self._taken - topic.dropped, topic.dropped + len(topic.frames)
+        if self._torn:
+            # A delta's place is behind the fact before it: where that was dropped, the next fact comes first.
+            start = next((at for at, frame in enumerate(topic.frames) if at >= start and frame.seq is not None), -1)
+            if start < 0:
+                return ()
+            self._torn = False
+        return topic.frames[start:]
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -76,7 +86,7 @@ class MemoryBus:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._topics: dict[RunId, _Topic] = {}
-        self._resting: OrderedDict[RunId, float] = OrderedDict()
+        self._kept_until: OrderedDict[RunId, float] = OrderedDict()
         self._work = asyncio.Event()
         self._interrupts: dict[RunId, list[Callable[[], None]]] = {}
 
@@ -84,28 +94,30 @@ class MemoryBus:
         if not frames:
             return
         topic = self._topics.get(run_id)
+        new_fact = any(frame.seq is not None for frame in frames)
         if topic is None:
+            if not new_fact:
+                return  # deltas of a run that is retired or forgotten: no reader could place them
             topic = self._topics[run_id] = _Topic()
         topic.add(frames)
         for follower in topic.followers:
             follower.wake()
-        if frames[-1].event in RESTING:
-            self._resting[run_id] = self._clock() + BUS_KEEP_SECONDS
+        if new_fact:
+            self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
+            self._kept_until.move_to_end(run_id)
             self._forget()
-        elif run_id in self._resting:
-            del self._resting[run_id]
 
     def _forget(self) -> None:
-        """Lets go of runs that have rested long enough; one that still has readers is kept for as long again."""
+        """Lets go of runs without news and without readers, whether they rest or go on in another process."""
         now = self._clock()
-        while self._resting:
-            run_id, until = next(iter(self._resting.items()))
+        while self._kept_until:
+            run_id, until = next(iter(self._kept_until.items()))
             if until > now:
                 return
-            del self._resting[run_id]
+            del self._kept_until[run_id]
             topic = self._topics.get(run_id)
             if topic is not None and topic.followers:
-                self._resting[run_id] = now + BUS_KEEP_SECONDS
+                self._kept_until[run_id] = now + BUS_KEEP_SECONDS
             else:
                 self._topics.pop(run_id, None)
 
@@ -124,7 +136,7 @@ class MemoryBus:
         return follower
 
     def retire(self, run_id: RunId) -> None:
-        self._resting.pop(run_id, None)
+        self._kept_until.pop(run_id, None)
         topic = self._topics.pop(run_id, None)
         if topic is not None:
             for follower in tuple(topic.followers):

@@ -63,7 +63,7 @@ WEIGHTS_FETCH_SECONDS: Final = 1_800.0
 WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left is removed
 
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
-BUS_KEEP_SECONDS: Final = 60.0  # how long a resting run's frames stay in memory for readers that come late
+BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers
 
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000

@@ -1,0 +1,248 @@
+"""The event stream as a reader: of the bus while that has all, and of the log where it has forgotten."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from support.store import PROJECT, Life, begun_thread, open_engine
+from understudy.bus import memory
+from understudy.bus.memory import MemoryBus
+from understudy.core.run.state import Discarded, Fact, RunState
+from understudy.engine import stream as stream_module
+from understudy.engine.frames import fact_frames
+from understudy.engine.stream import RunStream
+from understudy.ports import Frame, Store
+
+BEGUN = ["thread.run.created", "thread.run.queued"]
+CLAIMED = ["thread.run.in_progress"]
+OPENED = [
+    "thread.run.step.created",
+    "thread.run.step.in_progress",
+    "thread.message.created",
+    "thread.message.in_progress",
+]
+COMPLETED = ["thread.message.completed", "thread.run.step.completed", "thread.run.completed"]
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_engine("sqlite", tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bus() -> AsyncIterator[MemoryBus]:
+    made = MemoryBus(lambda: 0.0)
+    yield made
+    await made.close()
+
+
+class Told(Life):
+    """A run led by hand whose facts are published as the journal does it, while `tells`."""
+
+    bus: MemoryBus
+    tells = True
+
+    @classmethod
+    async def on(cls, store: Store, bus: MemoryBus) -> "Told":
+        life = await Told.begin(store, await begun_thread(store))
+        assert isinstance(life, Told)
+        life.bus = bus
+        facts = await store.facts(life.id, after_seq=0, limit=10)
+        bus.publish(life.id, [Frame(fact.seq, fact.event, frame(fact.event)) for fact in facts])
+        return life
+
+    async def go(self, after: RunState, facts: Sequence[Fact], **fields: object) -> None:
+        await super().go(after, facts, **fields)
+        if self.tells:
+            self.bus.publish(self.id, fact_frames(facts, self.seq))
+
+    def say(self, text: str) -> None:
+        self.bus.publish(self.id, [Frame(None, "thread.message.delta", b"event: %b\n" % text.encode())])
+
+
+def frame(event: str) -> bytes:
+    return b"event: %b\n" % event.encode()
+
+
+async def follow(stream: RunStream) -> list[str]:
+    """The names of all frames to the end of the stream; of deltas their text."""
+    names: list[str] = []
+    async with asyncio.timeout(5):
+        while frames := await stream.next():
+            names += [one.split(b"\n")[0].removeprefix(b"event: ").decode() for one in frames]
+    stream.close()
+    return names
+
+
+async def test_an_early_reader_sees_all_as_it_happens(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    reading = asyncio.create_task(follow(stream))
+    await life.claim()
+    await life.open_message()
+    life.say("Fo")
+    life.say("ur.")
+    await life.complete()
+    assert await reading == [*BEGUN, *CLAIMED, *OPENED, "Fo", "ur.", *COMPLETED]
+    assert stream.finished
+
+
+async def test_a_late_reader_sees_the_same(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    life.say("Four.")
+    await life.complete()
+    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, "Four.", *COMPLETED]
+
+
+async def test_a_reader_may_begin_behind_any_fact(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    life.say("Four.")
+    await life.complete()
+    assert await follow(RunStream(store, bus, life.id, after_seq=3)) == [*OPENED, "Four.", *COMPLETED]
+    assert await follow(RunStream(store, bus, life.id, after_seq=7)) == ["Four.", *COMPLETED]
+
+
+async def test_what_the_bus_has_forgotten_comes_from_the_log(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    await life.complete()
+    bus.retire(life.id)
+    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, *COMPLETED]
+
+
+async def test_a_long_log_is_read_in_pages(store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    bus.retire(life.id)
+    for page in (1, 2, 7, 8):  # seven facts so far: with and without a rest
+        monkeypatch.setattr(stream_module, "_LOG_PAGE", page)
+        stream = RunStream(store, bus, life.id)
+        reading = asyncio.create_task(follow(stream))
+        await asyncio.sleep(0)
+        if page == 8:
+            await life.complete()
+            assert await reading == [*BEGUN, *CLAIMED, *OPENED, *COMPLETED]
+        else:
+            stream.close()
+            assert await reading == [*BEGUN, *CLAIMED, *OPENED]
+            assert not stream.finished
+
+
+async def test_a_gap_on_the_bus_is_filled_from_the_log(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 2
+    life.tells = False
+    await life.claim()
+    life.tells = True
+    await life.open_message()
+    life.say("Four.")
+    await life.complete()
+    assert await follow(stream) == [*CLAIMED, *OPENED, "Four.", *COMPLETED]
+
+
+async def test_a_slow_reader_misses_deltas_that_the_bus_had_to_drop_but_no_fact(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 2
+    await life.claim()
+    await life.open_message()
+    for piece in "abcdefgh":
+        life.say(piece)
+    monkeypatch.setattr(memory, "BUS_RUN_BYTES_MAX", 100)
+    life.say("i")  # too much: the older half goes, and with it the facts
+    monkeypatch.undo()
+    life.say("j")
+    await life.complete()
+    assert await follow(stream) == [*CLAIMED, *OPENED, *COMPLETED]
+
+
+async def test_a_late_reader_of_a_torn_text_is_told_no_delta_out_of_place(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    for piece in "abcdefgh":
+        life.say(piece)
+    monkeypatch.setattr(memory, "BUS_RUN_BYTES_MAX", 100)
+    life.say("i")
+    monkeypatch.undo()
+    reading = asyncio.create_task(follow(RunStream(store, bus, life.id)))
+    await asyncio.sleep(0)
+    life.say("j")
+    await life.complete()
+    assert await reading == [*BEGUN, *CLAIMED, *OPENED, *COMPLETED]
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+async def test_discarded_facts_are_not_shown(store: Store, bus: MemoryBus, forgotten: bool) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    assert life.state.step is not None
+    gone = Discarded(life.state.step, life.state.message)
+    await life.go(RunState(run=life.state.run), [gone])
+    await life.open_message()
+    life.say("Four.")
+    await life.complete()
+    if forgotten:
+        bus.retire(life.id)
+    said = [] if forgotten else ["Four."]
+    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, *OPENED, *said, *COMPLETED]
+
+
+async def test_a_stream_ends_where_the_run_rests_and_not_before(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    await life.complete()
+    stream = RunStream(store, bus, life.id)
+    assert (await follow(stream))[-1] == "thread.run.completed"
+    assert stream.finished
+    assert await stream.next() == ()
+
+
+async def test_the_stream_of_a_run_that_is_gone_ends_at_once(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    await store.delete_thread(PROJECT, life.thread_id)
+    bus.retire(life.id)
+    stream = RunStream(store, bus, life.id)
+    assert await follow(stream) == []
+    assert not stream.finished
+
+
+async def test_a_gap_in_the_stream_of_a_run_that_is_gone_ends_it(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 2
+    life.tells = False
+    await life.claim()
+    life.tells = True
+    await life.open_message()
+    await store.delete_thread(PROJECT, life.thread_id)
+    assert await follow(stream) == []
+    assert not stream.finished
+
+
+async def test_a_stream_ends_when_its_run_is_retired_or_itself_closed(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    retired, closed = RunStream(store, bus, life.id), RunStream(store, bus, life.id)
+    reading = [asyncio.create_task(follow(retired)), asyncio.create_task(follow(closed))]
+    await asyncio.sleep(0)
+    closed.close()
+    assert await reading[1] == BEGUN
+    bus.retire(life.id)
+    assert await reading[0] == BEGUN
+    assert (retired.finished, closed.finished) == (False, False)
