@@ -8,17 +8,13 @@ Two houses on one directory are two processes on one database.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from support.model_server import ScriptedModel
 from support.store import assistant, message, thread
 from understudy import entropy
 from understudy.bus.memory import MemoryBus
 from understudy.core.ids import ProjectId, RunId
-from understudy.core.objects import tools
 from understudy.core.run.defaults import new_run, run_settings
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
@@ -26,9 +22,8 @@ from understudy.engine.runs import Runs
 from understudy.engine.stream import RunStream
 from understudy.engine.sweep import Sweep
 from understudy.models.http import HttpModels
-from understudy.models.upstream import Upstream
 from understudy.ports import LoggedFact, StoredRun
-from understudy.store.sqlite import SqliteStore, open_sqlite
+from understudy.store.sqlite import SqliteStore
 from understudy.tokens import SplintrTokens
 from understudy.wire.messages import Message, TextPart
 from understudy.wire.runs import CreateRun, Run, ToolOutput

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from understudy.api.respond import error_envelope
-from understudy.core.errors import InternalError
+from understudy.core import errors
 from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
@@ -35,6 +35,10 @@ class EventStream(Response):
             if self._first:
                 await send(_piece(self._first))
             await self._relay(send)
+        except asyncio.CancelledError:
+            # The server is being stopped, and has waited for this stream for long enough.
+            await send(_end(errors.stream_broken()))
+            raise
         finally:
             watch.cancel()
             self._stream.close()
@@ -42,8 +46,12 @@ class EventStream(Response):
     async def _relay(self, send: Send) -> None:
         while frames := await self._stream.next():
             await send(_piece(b"".join(frames)))
-        last = b"" if self._stream.finished else sse_error(error_envelope(InternalError(), flat=True))
-        await send({"type": "http.response.body", "body": last + DONE, "more_body": False})
+        await send(_end(self._fault()))
+
+    def _fault(self) -> errors.ApiError | None:
+        if self._stream.finished:
+            return None
+        return errors.begun_anew() if self._stream.begun_anew else errors.stream_broken()
 
     async def _watch(self, receive: Receive, send: Send) -> None:
         """Keeps proxies awake, and notices when the client leaves."""
@@ -57,6 +65,11 @@ class EventStream(Response):
             if message["type"] == "http.disconnect":
                 self._stream.close()
                 return
+
+
+def _end(error: errors.ApiError | None) -> dict[str, object]:
+    last = b"" if error is None else sse_error(error_envelope(error, flat=True))
+    return {"type": "http.response.body", "body": last + DONE, "more_body": False}
 
 
 def _piece(body: bytes) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from understudy.core.ids import ProjectId, RunId
 from understudy.core.limits import WAITING_RUNS_PER_THREAD_MAX
-from understudy.core.run.machine import TERMINAL
+from understudy.core.run.machine import TERMINAL, Decision
 from understudy.core.run.state import RunState
 from understudy.ports import Append, Appended, Begun, Lease, Missing, NewRun, SeqConflict, StoredRun, ThreadBusy
 from understudy.store.codec import (
@@ -21,7 +21,7 @@ from understudy.store.facts import log_facts, write_changes
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
 from understudy.store.scope import ACTIVE, BODY, hold_thread, lock_thread
-from understudy.store.threads import add_thread
+from understudy.store.threads import add_thread, note_assistant
 from understudy.store.waiting import move_up, newest_run, waiting_runs
 from understudy.wire.runs import Run
 
@@ -70,26 +70,26 @@ def add_run(new: NewRun) -> Op[Begun]:
         yield from hold_thread(new.project, run.thread_id)
     else:
         yield from add_thread(new.project, new.thread, ())
-    winner = yield from _insert(new, new.state, len(new.facts), new.lease, waits=False)
-    if winner == run.id:
-        # The run has the thread now, so these are let in where `add_message` would be refused.
-        yield from insert_messages(run.thread_id, new.messages)
-        yield from write_changes(RunState(run=run), new.state, new.facts, 0)
-        return Begun(seq=(yield from log_facts(run.id, 0, new.facts)))
-    waiting = yield from waiting_runs(run.thread_id)
-    if new.if_busy is None or len(waiting) >= WAITING_RUNS_PER_THREAD_MAX:
-        raise ThreadBusy(run.thread_id, winner)
-    behind = yield from newest_run(run.thread_id)
-    yield from _insert(new, new.if_busy.after, len(new.if_busy.facts), None, waits=True)
+    begun, behind = Decision(new.facts, new.state), None
+    winner = yield from _insert(new, begun, new.lease, waits=False)
+    if winner != run.id:
+        waiting = yield from waiting_runs(run.thread_id)
+        if new.if_busy is None or len(waiting) >= WAITING_RUNS_PER_THREAD_MAX:
+            raise ThreadBusy(run.thread_id, winner)
+        begun, behind = new.if_busy, (yield from newest_run(run.thread_id))
+        yield from _insert(new, begun, None, waits=True)
+    # The run has the thread, or its place in the line, so these are let in where `add_message` may be refused.
     yield from insert_messages(run.thread_id, new.messages, behind)
-    return Begun(seq=(yield from log_facts(run.id, 0, new.if_busy.facts)), waits=True)
+    yield from note_assistant(run.thread_id, run.assistant_id)
+    yield from write_changes(RunState(run=run), begun.after, begun.facts, 0)
+    return Begun(seq=(yield from log_facts(run.id, 0, begun.facts)), waits=winner != run.id)
 
 
-def _insert(new: NewRun, state: RunState, last_fact: int, lease: Lease | None, *, waits: bool) -> Op[str]:
-    """The id of the run that has the thread: another one's, if that one was there first. A waiting run needs none."""
-    run = state.run
-    columns = (run.id, run.thread_id, run.status, run.expires_at, *_columns(lease), last_fact)
-    bodies = (encode(new.settings), encode(state.progress), encode(run))
+def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -> Op[str]:
+    """The id of the run that has the thread: another one's, if that one was there first. A waiting run's own."""
+    run = begun.after.run
+    columns = (run.id, run.thread_id, run.status, run.expires_at, *_columns(lease), len(begun.facts))
+    bodies = (encode(new.settings), encode(begun.after.progress), encode(run))
     rows = yield Query(_INSERT, (*columns, *bodies, int(waits)))
     winner: str = rows[0][0]
     return winner
