@@ -72,11 +72,7 @@ class StoredRun(Struct, frozen=True, kw_only=True):
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
-    """All that is written when a run begins: the thread too when there is none yet, and the additional messages.
-
-    `if_busy` is written instead when the thread has an active run: the run then waits, and nobody may take it before
-    its turn. Without it the run is refused.
-    """
+    """All that is written when a run begins: the thread too when there is none yet, and the additional messages."""
 
     project: ProjectId
     state: RunState
@@ -85,7 +81,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     messages: Sequence[StoredMessage] = ()
     thread: Thread | None = None
     lease: Lease | None = None
-    if_busy: Decision | None = None
+    if_busy: Decision | None = None  # written instead where a run is active: this one waits for its turn
 
 
 class Begun(Struct, frozen=True, kw_only=True):
@@ -241,10 +237,7 @@ class Store(Protocol):
     # messages
 
     async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
-        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`.
-
-        `queue`: a busy thread takes it too. It is listed at once, but read only by runs that are added later.
-        """
+        """Raises `Missing` (the thread), `ThreadFull`; `ThreadBusy` unless it may `queue` for runs that come later."""
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -255,9 +248,7 @@ class Store(Protocol):
     async def recent_messages(
         self, thread_id: ThreadId, *, before: StoredMessage | None, limit: int
     ) -> Sequence[StoredMessage]:
-        """What the active run may read, as it is to be read: each run's own messages before what came while it was
-        active. Newest first, strictly before `before`; messages still in progress are left out.
-        """
+        """What the active run may read, newest first as models read it, before `before`; nothing still in progress."""
 
     async def first_messages(self, thread_id: ThreadId, *, limit: int) -> Sequence[StoredMessage]:
         """Oldest first, of what the active run may read; messages still in progress are left out."""
@@ -291,10 +282,7 @@ class Store(Protocol):
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]: ...
 
     async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out.
-
-        Never one that waits for its thread.
-        """
+        """Runs that a worker should take, oldest first: queued, free and in turn, or under a lease that ran out."""
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         """Extends leases; the ids of those that the owner still holds."""
