@@ -13,7 +13,7 @@ from support.server import RunningServer
 from support.talk import WEATHER, Talk
 
 lasting_model, model, server = lasting.lasting_model, lasting.model, lasting.server()
-queueing = lasting.server(busy_thread="queue")
+queueing = lasting.server(busy_thread="queue", runs_per_worker=2)
 
 QUEUE = {"Understudy-Busy-Thread": "queue"}
 REFUSE = {"Understudy-Busy-Thread": "refuse"}
@@ -212,6 +212,17 @@ async def test_the_header_wins_over_the_setting(queueing: RunningServer, model: 
     await assert_busy(Talk(talk.client.with_headers(REFUSE), talk.assistant, talk.thread), active)
     await talk.cancel(active)
     await talk.until(waiting, "completed")
+
+
+async def test_those_that_wait_take_no_place_of_the_worker(queueing: RunningServer, model: ScriptedModel) -> None:
+    gate = asyncio.Event()
+    model.script(Reply(Silence(gate), "a1"))
+    talk, other = await Talk.begin(queueing.client), await Talk.begin(queueing.client)
+    runs = [await talk.run() for _ in range(4)]
+    await other.until(await other.run(), "completed")
+    gate.set()
+    for run in runs:
+        await talk.until(run, "completed")
 
 
 async def test_a_header_that_says_neither_is_refused(talk: Talk) -> None:
