@@ -7,7 +7,7 @@ import pytest
 
 from understudy.bus.memory import MemoryBus
 from understudy.core.ids import RunId
-from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
+from understudy.core.limits import BUS_BYTES_MAX, BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
 from understudy.ports import Bus, Frame
 
 RUN = RunId("run_A")
@@ -168,3 +168,15 @@ async def test_interrupts_reach_those_who_listen_to_that_run_until_they_stop(bus
     stop()
     bus.interrupt(RUN)
     assert heard == ["one", "two", "two"]
+
+
+async def test_all_runs_together_stay_within_bounds_and_those_that_are_read_stay(bus: Bus) -> None:
+    piece = b"x" * (BUS_RUN_BYTES_MAX // 2)
+    read = bus.follow(RunId("run_0"))
+    for number in range(40):
+        bus.publish(RunId(f"run_{number}"), [Frame(1, "thread.run.completed", piece)])
+    held = [number for number in range(40) if bus.follow(RunId(f"run_{number}")).held_from is not None]
+    assert held[0] == 0
+    assert held[-1] == 39
+    assert len(held) * len(piece) <= BUS_BYTES_MAX
+    assert len(await read.next()) == 1

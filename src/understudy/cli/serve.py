@@ -9,6 +9,7 @@ import uvicorn
 
 from understudy.app import Understudy, create_app
 from understudy.cli.banner import banner
+from understudy.cli.protocol import BoundedHttp
 from understudy.cli.storage import with_store
 from understudy.cli.terminal import Stop
 from understudy.entropy import now
@@ -36,7 +37,7 @@ def serve(loaded: Loaded) -> None:
         app = create_app(settings)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="on",
             log_config=None,

@@ -9,6 +9,9 @@ RUN_LIFETIME_SECONDS: Final = 600  # contract 0.14: never extended by tool outpu
 MESSAGES_PER_THREAD_MAX: Final = 100_000
 POLL_AFTER_MS: Final = 250  # what `openai-poll-after-ms` says on pollable answers
 
+HEAD_BYTES_MAX: Final = 64 * 1024  # request line and headers
+HEAD_SECONDS: Final = 30.0  # from the first byte of a request, or a new connection, to the end of its headers
+BODY_BRACKETS_MAX: Final = 1_000_000
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BODY_DEPTH_MAX: Final = 64
 ECHO_LENGTH_MAX: Final = 512  # characters of a request that a refusal repeats
@@ -64,6 +67,7 @@ LOCAL_STOP_SECONDS: Final = 1.0  # between closing its input and killing it
 WEIGHTS_FETCH_SECONDS: Final = 1_800.0
 WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left is removed
 
+BUS_BYTES_MAX: Final = 256 * 1024 * 1024  # of all runs without readers together
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
 FACTS_PAGE: Final = 500
 BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers
