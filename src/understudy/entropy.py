@@ -2,10 +2,10 @@
 
 import os
 import time
+from base64 import b64encode
 
 from understudy.core.ids import PREFIXES, Kind
 
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _LENGTH = 24
 
 
@@ -18,9 +18,8 @@ def new_id(kind: Kind) -> str:
     """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy; 32 hex digits for requests."""
     if kind == "request":
         return PREFIXES[kind] + os.urandom(16).hex()
-    number = int.from_bytes(os.urandom(_LENGTH))
-    letters = []
-    for _ in range(_LENGTH):
-        number, digit = divmod(number, len(_ALPHABET))
-        letters.append(_ALPHABET[digit])
-    return PREFIXES[kind] + "".join(letters)
+    letters = b""
+    while len(letters) < _LENGTH:
+        # 32 random ones of 64 letters, without the two that an id may not have: nearly always enough at once.
+        letters += b64encode(os.urandom(24)).translate(None, b"+/")
+    return PREFIXES[kind] + letters[:_LENGTH].decode()

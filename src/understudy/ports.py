@@ -267,7 +267,7 @@ class Store(Protocol):
         """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out."""
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
-        """Extends leases; the ids of those that the owner still holds."""
+        """Extends leases; the ids of runs to go on with: still the owner's, and not being cancelled."""
 
     async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
         """Active runs past their `expires_at` that no live lease protects, oldest first."""

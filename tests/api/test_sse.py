@@ -49,6 +49,6 @@ async def test_a_stream_that_the_stopping_server_cuts_off_says_so(store: Store) 
     name, _, payload = error.partition(b"\n")
     assert name == b"event: error"
     told = msgspec.json.decode(payload.removeprefix(b"data: "))
-    assert told["error"] == {"message": stream_broken().message, "type": "server_error", "param": None, "code": None}
+    assert told["error"] == {"message": str(stream_broken()), "type": "server_error", "param": None, "code": None}
     assert done == b"event: done\ndata: [DONE]"
     assert sent[-1]["more_body"] is False

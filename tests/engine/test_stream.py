@@ -264,3 +264,51 @@ async def test_a_stream_ends_when_its_run_is_retired_or_itself_closed(store: Sto
     bus.retire(life.id)
     assert await reading[0] == BEGUN
     assert (retired.finished, closed.finished) == (False, False)
+
+
+async def test_a_run_that_another_process_works_on_is_followed_in_the_log(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    life.tells = False
+    assert len(await stream.next()) == len(BEGUN)
+    await life.claim()
+    assert len(await stream.next()) == len(CLAIMED)
+    await life.open_message()
+    reading = asyncio.create_task(follow(stream))
+    await asyncio.sleep(0.03)  # it looks, and finds a message of which nothing can be told yet
+    await life.complete()
+    told = await reading
+    assert [name for name in told if name != "thread.message.delta"] == [*OPENED, *COMPLETED]
+    assert told[len(OPENED)] == "thread.message.delta", "the SDKs need one"
+    assert stream.finished
+
+
+async def test_the_stream_of_a_run_that_another_process_deletes_ends(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == len(BEGUN)
+    await store.delete_thread(PROJECT, life.thread_id)
+    assert await follow(stream) == []
+    assert not stream.finished
+
+
+async def test_an_answer_that_another_process_makes_anew_cannot_be_unsaid(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 7
+    life.tells = False
+    assert life.state.step is not None
+    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    assert await follow(stream) == []
+    assert (stream.begun_anew, stream.finished) == (True, False)

@@ -32,21 +32,25 @@ class EventStream(Response):
         watch = asyncio.create_task(self._watch(receive, send))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if self._first:
-                await send(_piece(self._first))
             await self._relay(send)
         except asyncio.CancelledError:
             # The server is being stopped, and has waited for this stream for long enough.
-            await send(_end(errors.stream_broken()))
+            await send(_end(b"", errors.stream_broken()))
             raise
         finally:
             watch.cancel()
             self._stream.close()
 
     async def _relay(self, send: Send) -> None:
+        # Every `send` costs a system call: what comes together goes out together.
+        unsent = self._first
         while frames := await self._stream.next():
-            await send(_piece(b"".join(frames)))
-        await send(_end(self._fault()))
+            unsent += b"".join(frames)
+            if self._stream.finished:
+                break
+            await send(_piece(unsent))
+            unsent = b""
+        await send(_end(unsent, self._fault()))
 
     def _fault(self) -> errors.ApiError | None:
         if self._stream.finished:
@@ -67,9 +71,9 @@ class EventStream(Response):
                 return
 
 
-def _end(error: errors.ApiError | None) -> dict[str, object]:
+def _end(unsent: bytes, error: errors.ApiError | None) -> dict[str, object]:
     last = b"" if error is None else sse_error(error_envelope(error, flat=True))
-    return {"type": "http.response.body", "body": last + DONE, "more_body": False}
+    return {"type": "http.response.body", "body": unsent + last + DONE, "more_body": False}
 
 
 def _piece(body: bytes) -> dict[str, object]:

@@ -27,7 +27,8 @@ class _Topic:
         if self.held_from is None:
             self.held_from = next((frame.seq for frame in frames if frame.seq is not None), None)
         self.frames.extend(frames)
-        self.size_bytes += sum(len(frame.data) for frame in frames)
+        for frame in frames:
+            self.size_bytes += len(frame.data)
         if self.size_bytes > BUS_RUN_BYTES_MAX:
             self._drop(len(self.frames) // 2)
 

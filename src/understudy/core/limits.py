@@ -13,6 +13,7 @@ BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BODY_DEPTH_MAX: Final = 64
 ECHO_LENGTH_MAX: Final = 512  # characters of a request that a refusal repeats
 PING_SECONDS: Final = 15.0
+LOG_LOOK_SECONDS: Final = 1.0  # after this silence a stream looks whether its run goes on in another process
 
 LEASE_SECONDS: Final = 15.0
 LEASE_RENEW_SECONDS: Final = 5.0

@@ -5,6 +5,7 @@ its whole content as one delta. What a lost worker had begun and another began a
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Final, get_args
 
 import msgspec
 from msgspec import Struct
@@ -12,9 +13,12 @@ from msgspec import Struct
 from understudy.core.chat.deltas import whole_calls_deltas, whole_message_deltas
 from understudy.engine.frames import delta_frame, logged_frame
 from understudy.ports import DISCARDED, Frame, LoggedFact
+from understudy.wire.events import RESTING, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCalls
+
+_STEP_ENDS: Final = frozenset(get_args(StepEvent)) - {"thread.run.step.created", "thread.run.step.in_progress"}
 
 
 class _Named(Struct):
@@ -37,6 +41,19 @@ def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
         else:
             frames += reader.frames(fact)
     return frames
+
+
+def settled(facts: Sequence[LoggedFact]) -> Sequence[LoggedFact]:
+    """As many of the facts as end with no step open, unless the run rests with it: only then they tell it in full."""
+    end, begun = 0, False
+    for place, fact in enumerate(facts, 1):
+        if fact.event == "thread.run.step.created":
+            begun = True
+        elif fact.event == DISCARDED or fact.event in _STEP_ENDS:
+            begun = False
+        if not begun or fact.event in RESTING:
+            end = place
+    return facts[:end]
 
 
 def _discarded(facts: Sequence[LoggedFact]) -> frozenset[str]:
@@ -70,7 +87,7 @@ class _Replay:
                 self._calls = step.id if isinstance(step.step_details, ToolCalls) else None
             case "thread.run.requires_action":
                 yield from self._call_deltas(_required(msgspec.json.decode(fact.data, type=Run)))
-            case event if event.startswith("thread.run.step.") and event != "thread.run.step.in_progress":
+            case event if event in _STEP_ENDS:
                 yield from self._call_deltas(_functions(msgspec.json.decode(fact.data, type=RunStep)))
 
     def _message_deltas(self, message: Message) -> Iterator[Frame]:

@@ -1,11 +1,12 @@
 """The event stream as a reader of a run's facts: live from the bus, and from the log where the bus has forgotten."""
 
+import asyncio
 from collections.abc import Sequence
 
 from understudy.core.ids import RunId
-from understudy.core.limits import FACTS_PAGE
+from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
 from understudy.engine.position import Position
-from understudy.engine.replay import replay
+from understudy.engine.replay import replay, settled
 from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
 
@@ -39,10 +40,13 @@ class RunStream:
                 self._begun = True
                 shown = await self._beginning()
             else:
-                frames = await self._follower.next()
-                if not frames:
+                frames = await self._heard()
+                if frames is None:
+                    shown = await self._from_elsewhere()
+                elif frames:
+                    shown = await self._take(frames)
+                else:
                     return ()
-                shown = await self._take(frames)
             if shown:
                 return shown
         return ()
@@ -52,10 +56,15 @@ class RunStream:
         held = self._follower.held_from
         if held is not None and held <= self._given.seq + 1:
             return []
-        shown = await self._from_log(held)
-        if not shown and held is None and await self._store.run(self._run_id) is None:
-            self.close()  # deleted before this stream followed it: nothing will ever come
-        return shown
+        facts = await self._facts()
+        if not facts and held is None:
+            await self._close_if_gone()
+        return self._from_log(facts, held)
+
+    async def _close_if_gone(self) -> None:
+        """Of a run that was deleted before this stream followed it, or by another process, nothing will ever come."""
+        if await self._store.run(self._run_id) is None:
+            self.close()
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
         """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
@@ -68,7 +77,7 @@ class RunStream:
             else:
                 self._passed = Position(frame.seq)
                 if frame.seq > self._given.seq + 1:
-                    shown += await self._from_log(frame.seq)
+                    shown += self._from_log(await self._facts(), frame.seq)
                     if frame.seq > self._given.seq + 1:
                         self.close()  # the log has lost them too: the run was deleted
                         break
@@ -82,11 +91,29 @@ class RunStream:
                 break
         return shown
 
-    async def _from_log(self, until: int | None) -> list[bytes]:
+    async def _heard(self) -> Sequence[Frame] | None:
+        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
+        try:
+            async with asyncio.timeout(LOG_LOOK_SECONDS):
+                return await self._follower.next()
+        except TimeoutError:
+            return None
+
+    async def _from_elsewhere(self) -> list[bytes]:
+        """What the log has that the bus never had."""
+        facts = settled(await self._facts())
+        if not facts:
+            await self._close_if_gone()
+        elif facts[0].event == DISCARDED:
+            self.begun_anew = True
+            return []
+        return self._from_log(facts, None)
+
+    def _from_log(self, facts: Sequence[LoggedFact], until: int | None) -> list[bytes]:
         """What the log has, as far as the fact before `until`, from where the bus goes on; to its end without one."""
         shown: list[bytes] = []
         deltas: list[Frame] = []  # each stands before the fact that tells it whole
-        for frame in replay(await self._facts()):
+        for frame in replay(facts):
             if frame.seq is None:
                 deltas.append(frame)
                 continue

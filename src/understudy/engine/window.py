@@ -15,6 +15,7 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
     newest_first: list[Entry] = []
     own: dict[str, Message] = {}
     before_seq: int | None = None
+    whole = False
     while not enough(run, newest_first, budget):
         page = await store.recent_messages(thread_id, before_seq=before_seq, limit=CONTEXT_PAGE_MESSAGES)
         for one in page:
@@ -23,9 +24,10 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
             else:
                 newest_first.append(_entry(one))
         if len(page) < CONTEXT_PAGE_MESSAGES:
+            whole = True
             break
         before_seq = page[-1].seq
-    oldest_first = await store.first_messages(thread_id, limit=CONTEXT_HEAD_MESSAGES)
+    oldest_first = () if whole else await store.first_messages(thread_id, limit=CONTEXT_HEAD_MESSAGES)
     return Window(
         head=[_entry(one) for one in oldest_first if one.message.run_id != run.id],
         recent=newest_first[::-1],

@@ -57,7 +57,7 @@ _EXPIRED = (
     f"SELECT id FROM runs WHERE status IN {ACTIVE} AND expires_at <= ? "
     "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY expires_at, seq LIMIT ?"
 )
-_RENEW = "UPDATE runs SET lease_until = ? WHERE id = ? AND lease_owner = ? RETURNING id"
+_RENEW = "UPDATE runs SET lease_until = ? WHERE id = ? AND lease_owner = ? RETURNING status"
 
 
 def add_run(new: NewRun) -> Op[int]:
@@ -153,11 +153,12 @@ def expired(now: int, limit: int) -> Op[Sequence[RunId]]:
 
 
 def renew(owner: str, run_ids: Sequence[RunId], until: float) -> Op[Sequence[RunId]]:
-    held = []
+    going_on = []
     for run_id in run_ids:
-        if (yield Query(_RENEW, (until, run_id, owner))):
-            held.append(run_id)  # noqa: PERF401 - an operation yields its queries: no comprehension may
-    return held
+        rows = yield Query(_RENEW, (until, run_id, owner))
+        if rows and rows[0][0] != "cancelling":
+            going_on.append(run_id)
+    return going_on
 
 
 def _columns(lease: Lease | None) -> tuple[str | None, float | None]:

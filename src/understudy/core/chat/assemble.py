@@ -142,8 +142,10 @@ class Turn:
         if calls_begun:
             self.late_characters += len("".join(((delta.content or "") + (delta.refusal or "")).split()))
         else:
-            pieces += self._add_text("text", delta.content or "")
-            pieces += self._add_text("refusal", delta.refusal or "")
+            if delta.content:
+                pieces.append(self._add_text("text", delta.content))
+            if delta.refusal:
+                pieces.append(self._add_text("refusal", delta.refusal))
         if delta.tool_calls:
             pieces += self._release(ended=False)
         if choice.finish_reason:
@@ -154,16 +156,14 @@ class Turn:
         """The pieces that were held back. No chunk follows."""
         return self._release(ended=True)
 
-    def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Sequence[Piece]:
-        if not value:
-            return ()
+    def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Piece:
         first = not self._parts or self._parts[-1][0] != kind
         if first:
             self._parts.append((kind, []))
         self._parts[-1][1].append(value)
         index = len(self._parts) - 1
         piece = TextPiece if kind == "text" else RefusalPiece
-        return (piece(value, index, first),)
+        return piece(value, index, first)
 
     def _add_call(self, part: ChunkToolCall) -> None:
         function = part.function or ChunkFunction()
@@ -199,11 +199,18 @@ class Turn:
         return pieces
 
     def _measure(self, delta: ChunkDelta) -> None:
-        functions = [part.function for part in delta.tool_calls or () if part.function]
-        values = [delta.content, delta.refusal, *(value for each in functions for value in (each.name, each.arguments))]
-        self._bytes += sum(len(value) if value.isascii() else len(value.encode()) for value in values if value)
+        self._bytes += _size_bytes(delta.content) + _size_bytes(delta.refusal)
+        for part in delta.tool_calls or ():
+            if part.function is not None:
+                self._bytes += _size_bytes(part.function.name) + _size_bytes(part.function.arguments)
         if self._bytes > COMPLETION_BYTES_MAX:
             raise TurnTooLarge(f"The model's answer is longer than {COMPLETION_BYTES_MAX} bytes.")
+
+
+def _size_bytes(value: str | None) -> int:
+    if not value:
+        return 0
+    return len(value) if value.isascii() else len(value.encode())
 
 
 class _Call:
