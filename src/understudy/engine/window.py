@@ -14,10 +14,10 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
     budget = prompt_budget(run, progress.usage, context_window_tokens, correction)
     newest_first: list[Entry] = []
     own: dict[str, Message] = {}
-    before_seq: int | None = None
+    before: StoredMessage | None = None
     whole = False
     while not enough(run, newest_first, budget):
-        page = await store.recent_messages(thread_id, before_seq=before_seq, limit=CONTEXT_PAGE_MESSAGES)
+        page = await store.recent_messages(thread_id, before=before, limit=CONTEXT_PAGE_MESSAGES)
         for one in page:
             if one.message.run_id == run.id:
                 own[one.message.id] = one.message
@@ -26,7 +26,7 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
         if len(page) < CONTEXT_PAGE_MESSAGES:
             whole = True
             break
-        before_seq = page[-1].seq
+        before = page[-1]
     oldest_first = () if whole else await store.first_messages(thread_id, limit=CONTEXT_HEAD_MESSAGES)
     return Window(
         head=[_entry(one) for one in oldest_first if one.message.run_id != run.id],
