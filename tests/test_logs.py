@@ -56,7 +56,7 @@ def test_a_value_cannot_begin_a_line_or_colour_a_terminal(
     form: Literal["json", "console"], capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure("info", form)
-    structlog.get_logger().info("request", path="/v1/\n12:00 [error] all is lost\x1b[31m")
+    structlog.get_logger().info("request", path="/v1/x\n12:00", client="\x1b[31m")
     written = capsys.readouterr().err
     assert written.count("\n") == 1
     assert "\x1b[31m" not in written

@@ -19,9 +19,12 @@ from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.sweep import Sweep
 from understudy.keys import Authenticator
+from understudy.model_tables import STAND_IN, UPSTREAM
 from understudy.models.http import HttpModels
 from understudy.models.local import LocalModels, model_name
 from understudy.models.none import NoModels
+from understudy.models.router import RoutedModels
+from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
 from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.ports import Models, Store
@@ -34,15 +37,20 @@ log = structlog.get_logger()
 
 
 def create_app(settings: Settings) -> "Understudy":
-    """The application. What it needs is opened when the server starts its lifespan, and closed at its end."""
+    """The application. What it needs is opened when the server starts its lifespan, and closed at its end.
+
+    Raises `SettingError` for settings that do not fit together.
+    """
     return Understudy(settings)
 
 
 class Understudy:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._routes = settings.routes()
         self._edge: ASGIApp | None = None
         self._open = AsyncExitStack()
+        self._drain = AsyncExitStack()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -57,7 +65,7 @@ class Understudy:
             await self.start()
         except Exception as error:
             log.exception("start_failed")
-            await self._open.aclose()
+            await self.stop()
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -71,13 +79,18 @@ class Understudy:
         store = await open_sqlite(settings.database)
         opened.push_async_callback(store.close)
         bus = MemoryBus(entropy.now)
-        opened.push_async_callback(bus.close)
-        models = make_models(settings)
+        self._drain.push_async_callback(bus.close)
+        models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
         self._edge = await self._assemble(store, bus, models)
 
+    async def drain(self) -> None:
+        """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
+        await self._drain.aclose()
+
     async def stop(self) -> None:
-        """Hands on what is being worked on, then closes everything, newest first."""
+        """Drains, then closes everything, newest first."""
+        await self.drain()
         await self._open.aclose()
 
     async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
@@ -92,7 +105,7 @@ class Understudy:
         runs = Runs(store, journal, bus, worker, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
         worker.start(loop, Sweep(store, runs, entropy.now))
-        self._open.push_async_callback(worker.stop)
+        self._drain.push_async_callback(worker.stop)
         services = Services(
             store=store,
             bus=bus,
@@ -114,12 +127,21 @@ class Understudy:
         )
 
 
-def make_models(settings: Settings) -> Models:
-    """The configured model server; without one the bundled stand-in, unless that is switched off."""
-    if settings.upstream_base_url is not None:
+def make_models(settings: Settings, routes: Routes) -> Models:
+    """The model servers that the routes name, the bundled stand-in among them."""
+    if not routes.rows:
+        return NoModels()
+    return RoutedModels({name: _models_of(name, settings) for name in routes.upstreams()}, routes)
+
+
+def _models_of(name: str, settings: Settings) -> Models:
+    if name == STAND_IN:
+        return _stand_in(settings)
+    if name == UPSTREAM:
+        assert settings.upstream_base_url is not None, "no route may name it then"
         return HttpModels(
             Upstream(
-                name="upstream",
+                name=name,
                 base_url=settings.upstream_base_url,
                 api_key=settings.upstream_api_key,
                 headers=settings.upstream_headers,
@@ -128,9 +150,22 @@ def make_models(settings: Settings) -> Models:
                 silence_seconds=settings.upstream_silence_seconds,
             )
         )
-    if not settings.local_model:
-        return NoModels()
+    table = settings.models.upstreams[name]
+    return HttpModels(
+        Upstream(
+            name=name,
+            base_url=table.base_url,
+            api_key=table.api_key,
+            headers=dict(table.headers),
+            context_window_tokens=table.context_window,
+            connect_seconds=table.connect_seconds,
+            silence_seconds=table.silence_seconds,
+            quirks=table.quirks,
+        )
+    )
 
+
+def _stand_in(settings: Settings) -> LocalModels:
     def gguf() -> Path:
         return settings.local_gguf or ensure_weights(settings.weights_dir, progress=TerminalProgress())
 

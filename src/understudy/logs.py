@@ -24,6 +24,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
                 pad_event_to=0,
+                repr_native_str=True,  # a client chooses its path, and may have put a terminal's commands into it
                 exception_formatter=structlog.dev.plain_traceback,
             )
         ]

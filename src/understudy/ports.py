@@ -8,6 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
 
+from understudy.core import errors
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.state import Fact, RunSettings, RunState
 from understudy.wire.assistants import Assistant
@@ -113,6 +114,13 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     before: str | None = None
 
 
+class ThreadFilter(Struct, frozen=True, kw_only=True):
+    """Which threads are wanted: those that carry all of this metadata, and on which this assistant has run."""
+
+    metadata: Mapping[str, str] = {}
+    assistant_id: str | None = None
+
+
 class Rows(Struct, frozen=True, kw_only=True):
     """A page's objects as JSON, in the order asked for."""
 
@@ -200,6 +208,9 @@ class Store(Protocol):
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool: ...
 
+    async def threads(self, project: ProjectId, query: PageQuery, wanted: ThreadFilter) -> Rows:
+        """A page of the project's threads. Raises `Missing` for an unknown cursor."""
+
     async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread: ...
 
     async def delete_thread(self, project: ProjectId, thread_id: str) -> Sequence[RunId] | None:
@@ -256,7 +267,7 @@ class Store(Protocol):
         """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out."""
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
-        """Extends leases; the ids of those that the owner still holds."""
+        """Extends leases; the ids of runs to go on with: still the owner's, and not being cancelled."""
 
     async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
         """Active runs past their `expires_at` that no live lease protects, oldest first."""
@@ -273,6 +284,10 @@ class Store(Protocol):
 
 
 # --- the bus
+
+
+DISCARDED = "discarded"
+"""The event's name of a discarded step and message: the log's own, no client sees it."""
 
 
 class Frame(Struct, frozen=True):
@@ -301,7 +316,8 @@ class Follower(Protocol):
 class Bus(Protocol):
     """Live events within and between processes. It may forget; the fact log does not."""
 
-    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None: ...
+    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None:
+        """What was published before a discard is no longer held: later readers learn from the log what is left."""
 
     def follow(self, run_id: RunId) -> Follower:
         """From the first frame that the bus still has."""
@@ -349,6 +365,14 @@ class ModelError(Exception):
         self.retry_after = retry_after
 
 
+class UnknownModel(ModelError):
+    """No model server is set for this model."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(errors.model_unknown(model).message)
+        self.model = model
+
+
 class ChunkStream(Protocol):
     """A model's answer while it arrives."""
 
@@ -382,12 +406,12 @@ class Forwarded(Protocol):
 
 class Models(Protocol):
     async def chat(self, request: ChatRequest) -> ChunkStream:
-        """Raises `ModelError`."""
+        """Raises `ModelError`, `UnknownModel`."""
 
     async def forward(self, path: str, body: bytes, *, content_type: str) -> Forwarded:
         """A client's own request, sent as it is: `path` is `/chat/completions` or `/embeddings`.
 
-        Raises `ModelError`: no connection, no answer, or the configured key was refused.
+        Raises `ModelError`: no connection, no answer, or the configured key was refused; `UnknownModel`.
         """
 
     async def models(self) -> Sequence[Model]:

@@ -3,30 +3,45 @@
 The fields of `Settings` are the one table: decoding, `understudy serve --help` and docs/settings.md are made from it.
 """
 
-import contextlib
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias, get_args, get_origin
+from typing import Annotated, Final, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
+from understudy import model_tables
 from understudy.core import limits
+from understudy.model_tables import ModelTables
+from understudy.models.routes import Routes
+from understudy.setting_values import (
+    Bytes,
+    Count,
+    Headers,
+    HeaderValue,
+    HttpUrl,
+    Lifetime,
+    NotEmpty,
+    Port,
+    Seconds,
+    SettingError,
+    Tokens,
+    decode,
+    nearest,
+    value_type,
+    without_none,
+    without_user,
+    words_for,
+)
 
 __all__ = ["SETTINGS", "Group", "Loaded", "Setting", "SettingError", "Settings", "load"]
 
 DEFAULT_FILE: Final = "understudy.toml"
 ENV_PREFIX: Final = "UNDERSTUDY_"
 CONFIG_ENV: Final = "UNDERSTUDY_CONFIG"
-DAY_SECONDS: Final = 24 * 60 * 60
-
-
-class SettingError(Exception):
-    """A setting cannot be used. Its text is one sentence for the operator, without secrets."""
 
 
 class Group(Enum):
@@ -45,34 +60,6 @@ def _about(group: Group, description: str, *, secret: bool = False, default: str
     return Meta(description=description, extra={"group": group, "secret": secret, "default": default})
 
 
-# A value's limits, and in `words` what an error says was expected.
-
-_HttpUrl: TypeAlias = Annotated[
-    str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
-]
-_HeaderValue: TypeAlias = Annotated[
-    str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})
-]
-_HeaderName: TypeAlias = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")]
-_Headers: TypeAlias = Annotated[
-    dict[_HeaderName, _HeaderValue],
-    Meta(extra={"words": 'header names and their values, in the environment as {"name": "value"}'}),
-]
-_Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535, extra={"words": "a port number from 0 to 65535"})]
-_Tokens: TypeAlias = Annotated[int, Meta(ge=256, le=2**31, extra={"words": "a whole number of at least 256"})]
-_Seconds: TypeAlias = Annotated[
-    float, Meta(gt=0, le=DAY_SECONDS, extra={"words": "seconds, more than 0 and at most a day"})
-]
-_Lifetime: TypeAlias = Annotated[
-    int, Meta(ge=1, le=30 * DAY_SECONDS, extra={"words": "whole seconds from 1 to 2592000 (30 days)"})
-]
-_Bytes: TypeAlias = Annotated[
-    int, Meta(ge=1024, le=2**30, extra={"words": "a whole number of bytes from 1024 to 1073741824"})
-]
-_Count: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"words": "a whole number from 1 to 100000"})]
-_NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1, extra={"words": "a text that is not empty"})]
-
-
 def _data_dir() -> Path:
     # The XDG specification says to ignore a relative path.
     base = os.environ.get("XDG_DATA_HOME", "")
@@ -83,12 +70,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The values that a server runs with."""
 
     host: Annotated[
-        _NotEmpty,
+        NotEmpty,
         _about(Group.FIRST, "Address to listen on; 0.0.0.0 makes the server reachable from other machines."),
     ] = "127.0.0.1"
-    port: Annotated[_Port, _about(Group.FIRST, "Port to listen on; 0 takes a free one.")] = 8000
+    port: Annotated[Port, _about(Group.FIRST, "Port to listen on; 0 takes a free one.")] = 8000
     upstream_base_url: Annotated[
-        _HttpUrl | None,
+        HttpUrl | None,
         _about(
             Group.FIRST,
             "Base URL of the Chat Completions server that answers, as in http://127.0.0.1:11434/v1; "
@@ -96,7 +83,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = None
     upstream_api_key: Annotated[
-        _HeaderValue | None,
+        HeaderValue | None,
         _about(
             Group.FIRST, "Key that is sent to the model server; better given in the environment or file.", secret=True
         ),
@@ -111,51 +98,51 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = msgspec.field(default_factory=_data_dir)
 
     api_key: Annotated[
-        _HeaderValue | None,
+        HeaderValue | None,
         _about(
             Group.SERVER,
             "A key that is always accepted; without one the first start makes one, kept in DATA_DIR/api-key.",
             secret=True,
         ),
     ] = None
-    body_bytes_max: Annotated[_Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX
+    body_bytes_max: Annotated[Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX
     organization: Annotated[
-        _HeaderValue, _about(Group.SERVER, "Value of the `openai-organization` header on every answer.")
+        HeaderValue, _about(Group.SERVER, "Value of the `openai-organization` header on every answer.")
     ] = "understudy"
 
     upstream_headers: Annotated[
-        _Headers,
+        Headers,
         _about(
             Group.MODEL, "More headers for every request to the model server, as a TOML table or JSON.", secret=True
         ),
     ] = msgspec.field(default_factory=dict)
     upstream_context_window: Annotated[
-        _Tokens, _about(Group.MODEL, "Tokens that a prompt and its answer may have together at the model server.")
+        Tokens, _about(Group.MODEL, "Tokens that a prompt and its answer may have together at the model server.")
     ] = limits.CONTEXT_WINDOW_TOKENS
     upstream_connect_seconds: Annotated[
-        _Seconds, _about(Group.MODEL, "Longest wait for a connection to the model server.")
+        Seconds, _about(Group.MODEL, "Longest wait for a connection to the model server.")
     ] = limits.UPSTREAM_CONNECT_SECONDS
     upstream_silence_seconds: Annotated[
-        _Seconds, _about(Group.MODEL, "Longest wait for the next byte of the model server's answer.")
+        Seconds, _about(Group.MODEL, "Longest wait for the next byte of the model server's answer.")
     ] = limits.UPSTREAM_SILENCE_SECONDS
     default_model: Annotated[
-        _NotEmpty | None,
+        NotEmpty | None,
         _about(Group.MODEL, "Model that `understudy chat` uses; without one, the first that the server lists."),
     ] = None
 
     local_model: Annotated[
-        bool, _about(Group.STAND_IN, "Let the bundled stand-in answer when no `upstream_base_url` is set.")
+        bool, _about(Group.STAND_IN, "Let the bundled stand-in answer when no other model server is set.")
     ] = True
     local_gguf: Annotated[
         Path | None, _about(Group.STAND_IN, "A GGUF file to use as the stand-in instead of the bundled weights.")
     ] = None
 
     worker: Annotated[bool, _about(Group.RUNS, "Work on runs in this process.")] = True
-    runs_per_worker: Annotated[_Count, _about(Group.RUNS, "Runs that this process works on at the same time.")] = (
+    runs_per_worker: Annotated[Count, _about(Group.RUNS, "Runs that this process works on at the same time.")] = (
         limits.RUNS_PER_WORKER_MAX
     )
     run_lifetime_seconds: Annotated[
-        _Lifetime, _about(Group.RUNS, "Time after its creation at which a run that has not ended expires.")
+        Lifetime, _about(Group.RUNS, "Time after its creation at which a run that has not ended expires.")
     ] = limits.RUN_LIFETIME_SECONDS
 
     unknown_keys: Annotated[
@@ -174,6 +161,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["auto", "json", "console"],
         _about(Group.LOG, "How events are written; auto is console on a terminal and json elsewhere."),
     ] = "auto"
+
+    models: ModelTables = ModelTables()  # tables of the file only, so not in the table of settings
+
+    def routes(self) -> Routes:
+        """Which model server answers to which name; none may. Raises `SettingError`: the tables do not fit together."""
+        return self.models.routes(upstream=self.upstream_base_url is not None, stand_in=self.local_model)
 
     @property
     def database(self) -> Path:
@@ -224,7 +217,7 @@ class Setting(Struct, frozen=True, kw_only=True):
     @property
     def metavar(self) -> str:
         """What stands for the value in the help."""
-        kind = _without_none(self.type)
+        kind = without_none(self.type)
         choices = get_args(kind)
         if choices and all(isinstance(choice, str) for choice in choices):
             return "|".join(choices)
@@ -245,6 +238,8 @@ class Setting(Struct, frozen=True, kw_only=True):
 
     def shown(self, value: object) -> object:
         """The value, or `***` in the place of a secret one."""
+        if isinstance(value, str) and without_none(self.type) is HttpUrl:
+            return without_user(value)
         return "***" if self.secret and value else value
 
 
@@ -277,7 +272,13 @@ def load(
             sources[setting.name] = "default"
         else:
             values[setting.name], sources[setting.name] = found
-    return Loaded(Settings(**values), sources)  # type: ignore[arg-type]  # decoded by the same table
+    models = ModelTables()
+    if file is not None:
+        models = model_tables.read(tables, environ, f"the file {file}")
+        # Whoever names a server for this one start means it to answer what the file does not give to another by name.
+        if sources["upstream_base_url"] not in ("default", f"the file {file}"):
+            models = models.without_default()
+    return Loaded(Settings(**values, models=models), sources)  # type: ignore[arg-type]  # decoded by the same table
 
 
 def _find(
@@ -321,59 +322,20 @@ def _read(file: Path) -> dict[str, object]:
         raise SettingError(f"The settings file {file} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise SettingError(f"The settings file {file} is no valid TOML: {error}.") from error
-    names = [setting.name for setting in SETTINGS]
+    names = [*(setting.name for setting in SETTINGS), *model_tables.NAMES]
     for key in tables:
         if key not in names:
-            near = difflib.get_close_matches(key, names, n=1, cutoff=0)[0]
-            raise SettingError(f"There is no setting '{key}', named in the file {file}; the nearest is '{near}'.")
+            raise SettingError(
+                f"There is no setting '{key}', named in the file {file}; the nearest is '{nearest(key, names)}'."
+            )
     return tables
 
 
 def _decode(setting: Setting, value: object, source: str, *, strict: bool) -> object:
-    if not strict and isinstance(value, str) and _without_none(setting.type) is _Headers:
-        try:
-            value = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
-            raise _wrong(setting, value, source) from error
-    try:
-        return msgspec.convert(value, _without_none(setting.type), strict=strict, dec_hook=_path)
-    except msgspec.ValidationError as error:
-        raise _wrong(setting, value, source) from error
-
-
-def _wrong(setting: Setting, value: object, source: str) -> SettingError:
-    got = "something else" if setting.secret else f"'{value}'"
-    return SettingError(f"The setting '{setting.name}', from {source}, must be {setting.words}, not {got}.")
-
-
-def _path(type_: type, value: object) -> object:
-    if type_ is Path and isinstance(value, str) and value and "\0" not in value:
-        with contextlib.suppress(RuntimeError):  # nobody's home
-            return Path(value).expanduser()
-    raise ValueError("no path")
+    return decode(value, setting.type, what=f"'{setting.name}'", source=source, strict=strict, secret=setting.secret)
 
 
 # --- the table
-
-
-def _without_none(type_: object) -> object:
-    """What a value may be once somebody gave one."""
-    kinds = [kind for kind in get_args(type_) if kind is not type(None)]
-    return kinds[0] if type(None) in get_args(type_) else type_
-
-
-def _words_for(type_: object) -> str:
-    type_ = _without_none(type_)
-    for note in getattr(type_, "__metadata__", ()):
-        if isinstance(note, Meta) and note.extra and "words" in note.extra:
-            return str(note.extra["words"])
-    if type_ is bool:
-        return "true or false"
-    if type_ is Path:
-        return "a path"
-    if type_ is str:
-        return "a text"
-    return " or ".join(f'"{choice}"' for choice in get_args(type_))
 
 
 _METAVARS: Final[dict[object, str]] = {Path: "PATH", int: "NUMBER", float: "NUMBER", dict: "JSON"}
@@ -381,18 +343,17 @@ _METAVARS: Final[dict[object, str]] = {Path: "PATH", int: "NUMBER", float: "NUMB
 
 def _settings() -> Iterator[Setting]:
     for field in msgspec.structs.fields(Settings):
+        if field.type is ModelTables:
+            continue
         about = field.type.__metadata__[-1]
-        # The outermost note is the description; what is under it is the value's own type.
-        inner = field.type.__origin__
-        notes = field.type.__metadata__[:-1]
-        type_ = Annotated[inner, *notes] if notes else inner
         default = about.extra["default"] or (
             field.default if field.default is not NODEFAULT else field.default_factory()
         )
+        type_ = value_type(field.type)
         yield Setting(
             name=field.name,
             type=type_,
-            words=_words_for(type_),
+            words=words_for(type_),
             default=default,
             description=about.description,
             group=about.extra["group"],

@@ -1,5 +1,6 @@
 """Threads over HTTP, and the end of everything that is under one. Contract section 2.2."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from support.client import Client
 from support.model_server import ScriptedModel
 from support.projects import client_of
 from support.server import RunningServer
-from support.talk import Talk
+from support.talk import WEATHER, Talk
 
 PATH = "/v1/threads"
 NOWHERE = "thread_" + "0" * 24
@@ -167,6 +168,21 @@ async def test_deleting_a_thread_lets_go_of_its_active_run(client: Client, share
     assert_not_found(await client.request("GET", f"{talk.path}/runs/{run['id']}"), "thread", talk.thread["id"])
 
 
-async def test_there_is_no_list_of_threads(client: Client) -> None:
-    refused = await client.request("GET", PATH)
-    assert (refused.status, refused.error["code"]) == (405, "method_not_supported")
+async def test_whatever_meets_the_deletion_of_its_thread_finds_it_gone(client: Client) -> None:
+    """Deleting, cancelling and submitting at once: each is answered as if it came before the others, or after."""
+    for _ in range(5):
+        talk = await Talk.begin(client, content="@call weather {}", tools=[WEATHER])
+        run = await talk.until(await talk.run(), "requires_action")
+        path = f"{talk.path}/runs/{run['id']}"
+        [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+        outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "21"}]}
+        answers = await asyncio.gather(
+            client.request("DELETE", talk.path),
+            client.request("POST", f"{path}/cancel"),
+            client.request("POST", f"{path}/submit_tool_outputs", outputs),
+        )
+        assert answers[0].status == 200
+        for answer in answers[1:]:
+            assert answer.status in (200, 400, 404), answer.body
+            if answer.status == 404:
+                assert answer.error["message"] == f"No thread found with id '{talk.thread['id']}'."

@@ -60,6 +60,12 @@ async def test_renewing_extends_what_is_still_held_and_says_so(store: Store) -> 
     assert await store.renew("w1", [], NOON + 40.0) == []
 
 
+async def test_renewing_tells_of_a_cancel_that_another_process_has_written(store: Store) -> None:
+    life = await _in_status(store, "cancelling", Lease(owner="w1", until=NOON + 15.0))
+    assert await store.renew("w1", [life.id], NOON + 40.0) == []
+    assert await store.claimable(NOON + 20.0, limit=10) == [], "it is the owner's to end"
+
+
 async def test_active_runs_past_their_time_are_expired_unless_somebody_works_on_them(store: Store) -> None:
     lives = [await _in_status(store, status) for status in ("queued", "in_progress", "requires_action", "cancelling")]
     worked_on = await _in_status(store, "in_progress", Lease(owner="w1", until=NOON + 605.0))

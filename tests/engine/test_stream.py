@@ -12,6 +12,7 @@ from understudy.bus.memory import MemoryBus
 from understudy.core.run.state import Discarded, Fact, RunState
 from understudy.engine import stream as stream_module
 from understudy.engine.frames import fact_frames
+from understudy.engine.position import Position
 from understudy.engine.stream import RunStream
 from understudy.ports import Frame, Store
 
@@ -23,6 +24,7 @@ OPENED = [
     "thread.message.created",
     "thread.message.in_progress",
 ]
+RETOLD = ["thread.message.delta"]  # a whole text, in the place of deltas long gone
 COMPLETED = ["thread.message.completed", "thread.run.step.completed", "thread.run.completed"]
 
 
@@ -72,7 +74,7 @@ async def follow(stream: RunStream) -> list[str]:
     names: list[str] = []
     async with asyncio.timeout(5):
         while frames := await stream.next():
-            names += [one.split(b"\n")[0].removeprefix(b"event: ").decode() for one in frames]
+            names += [one.split(b"\n")[1].removeprefix(b"event: ").decode() for one in frames]
     stream.close()
     return names
 
@@ -105,8 +107,8 @@ async def test_a_reader_may_begin_behind_any_fact(store: Store, bus: MemoryBus) 
     await life.open_message()
     life.say("Four.")
     await life.complete()
-    assert await follow(RunStream(store, bus, life.id, after_seq=3)) == [*OPENED, "Four.", *COMPLETED]
-    assert await follow(RunStream(store, bus, life.id, after_seq=7)) == ["Four.", *COMPLETED]
+    assert await follow(RunStream(store, bus, life.id, after=Position(3))) == [*OPENED, "Four.", *COMPLETED]
+    assert await follow(RunStream(store, bus, life.id, after=Position(7))) == ["Four.", *COMPLETED]
 
 
 async def test_what_the_bus_has_forgotten_comes_from_the_log(store: Store, bus: MemoryBus) -> None:
@@ -115,7 +117,7 @@ async def test_what_the_bus_has_forgotten_comes_from_the_log(store: Store, bus: 
     await life.open_message()
     await life.complete()
     bus.retire(life.id)
-    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, *COMPLETED]
+    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, *RETOLD, *COMPLETED]
 
 
 async def test_a_long_log_is_read_in_pages(store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +126,7 @@ async def test_a_long_log_is_read_in_pages(store: Store, bus: MemoryBus, monkeyp
     await life.open_message()
     bus.retire(life.id)
     for page in (1, 2, 7, 8):  # seven facts so far: with and without a rest
-        monkeypatch.setattr(stream_module, "_LOG_PAGE", page)
+        monkeypatch.setattr(stream_module, "FACTS_PAGE", page)
         stream = RunStream(store, bus, life.id)
         reading = asyncio.create_task(follow(stream))
         await asyncio.sleep(0)
@@ -187,10 +189,11 @@ async def test_a_late_reader_of_a_torn_text_is_told_no_delta_out_of_place(
 
 
 @pytest.mark.parametrize("forgotten", [True, False])
-async def test_discarded_facts_are_not_shown(store: Store, bus: MemoryBus, forgotten: bool) -> None:
+async def test_a_late_reader_is_not_shown_what_was_discarded(store: Store, bus: MemoryBus, forgotten: bool) -> None:
     life = await Told.on(store, bus)
     await life.claim()
     await life.open_message()
+    life.say("Three, or")
     assert life.state.step is not None
     gone = Discarded(life.state.step, life.state.message)
     await life.go(RunState(run=life.state.run), [gone])
@@ -199,8 +202,23 @@ async def test_discarded_facts_are_not_shown(store: Store, bus: MemoryBus, forgo
     await life.complete()
     if forgotten:
         bus.retire(life.id)
-    said = [] if forgotten else ["Four."]
-    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, *OPENED, *said, *COMPLETED]
+    said = RETOLD if forgotten else ["Four."]
+    assert await follow(RunStream(store, bus, life.id)) == [*BEGUN, *CLAIMED, *OPENED, *said, *COMPLETED]
+
+
+async def test_a_reader_that_saw_the_beginning_of_a_discarded_answer_is_told_to_read_again(
+    store: Store, bus: MemoryBus
+) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 7
+    assert life.state.step is not None
+    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.open_message()
+    assert await follow(stream) == []
+    assert (stream.begun_anew, stream.finished) == (True, False)
 
 
 async def test_a_stream_ends_where_the_run_rests_and_not_before(store: Store, bus: MemoryBus) -> None:
@@ -246,3 +264,51 @@ async def test_a_stream_ends_when_its_run_is_retired_or_itself_closed(store: Sto
     bus.retire(life.id)
     assert await reading[0] == BEGUN
     assert (retired.finished, closed.finished) == (False, False)
+
+
+async def test_a_run_that_another_process_works_on_is_followed_in_the_log(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    life.tells = False
+    assert len(await stream.next()) == len(BEGUN)
+    await life.claim()
+    assert len(await stream.next()) == len(CLAIMED)
+    await life.open_message()
+    reading = asyncio.create_task(follow(stream))
+    await asyncio.sleep(0.03)  # it looks, and finds a message of which nothing can be told yet
+    await life.complete()
+    told = await reading
+    assert [name for name in told if name != "thread.message.delta"] == [*OPENED, *COMPLETED]
+    assert told[len(OPENED)] == "thread.message.delta", "the SDKs need one"
+    assert stream.finished
+
+
+async def test_the_stream_of_a_run_that_another_process_deletes_ends(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == len(BEGUN)
+    await store.delete_thread(PROJECT, life.thread_id)
+    assert await follow(stream) == []
+    assert not stream.finished
+
+
+async def test_an_answer_that_another_process_makes_anew_cannot_be_unsaid(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 7
+    life.tells = False
+    assert life.state.step is not None
+    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    assert await follow(stream) == []
+    assert (stream.begun_anew, stream.finished) == (True, False)

@@ -9,7 +9,7 @@ import pytest
 
 from support.store import NOON, PROJECT, message, new_run, thread
 from understudy.core.ids import RunId
-from understudy.ports import PageQuery
+from understudy.ports import PageQuery, ThreadFilter
 from understudy.store import facts, keys, messages, pages, runs, threads
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
@@ -62,6 +62,9 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
         pages.page("run", PROJECT, thread_id, start),
         pages.page("step", PROJECT, run_id, start),
         pages.page("assistant", PROJECT, None, start),
+        pages.threads(PROJECT, start, ThreadFilter()),
+        pages.threads(PROJECT, start, ThreadFilter(metadata={"user": "u1", "shop": "s1"})),
+        pages.threads(PROJECT, start, ThreadFilter(assistant_id="asst_x", metadata={"user": "u1"})),
         pages.body("step", PROJECT, run_id, "step_x"),
         pages.body("message", PROJECT, thread_id, given.message.id),
         keys.keys(),

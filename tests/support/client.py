@@ -30,10 +30,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Event:
-    """One frame of a stream. `data` is the decoded JSON; of `done` it is the text `[DONE]`."""
+    """One frame of a stream. `data` is the decoded JSON, of `done` the text `[DONE]`. `id` is "" where none came."""
 
     name: str
     data: Any
+    id: str = ""
 
 
 class Client:
@@ -95,6 +96,14 @@ class Client:
             assert response.content_type == "text/event-stream"
             yield _events(response.content)
 
+    @asynccontextmanager
+    async def resume(self, path: str, last_id: str = "") -> AsyncIterator[AsyncIterator[Event]]:
+        """The events of a run's stream behind the one with this id; from the beginning without one."""
+        headers = {**self._headers, **({"Last-Event-ID": last_id} if last_id else {})}
+        async with self._session.get(path, headers=headers) as response:
+            assert response.status == 200, f"{response.status}: {await response.text()}"
+            yield _events(response.content)
+
     @staticmethod
     async def _expect(answer: Answer) -> Any:
         assert answer.status == 200, f"{answer.status}: {answer.body}"
@@ -102,16 +111,18 @@ class Client:
 
 
 async def _events(lines: aiohttp.StreamReader) -> AsyncIterator[Event]:
-    name, text = "", []
+    name, text, id_ = "", [], ""
     async for raw in lines:
         line = raw.decode().removesuffix("\n").removesuffix("\r")
         if line.startswith("event: "):
             name = line.removeprefix("event: ")
         elif line.startswith("data: "):
             text.append(line.removeprefix("data: "))
+        elif line.startswith("id: "):
+            id_ = line.removeprefix("id: ")
         elif line == "" and text:
             joined = "\n".join(text)
-            yield Event(name, joined if joined == "[DONE]" else json.loads(joined))
-            name, text = "", []
+            yield Event(name, joined if joined == "[DONE]" else json.loads(joined), id_)
+            name, text, id_ = "", [], ""
         else:
             assert line == "" or line.startswith(":"), f"a line that belongs to no frame: {line!r}"

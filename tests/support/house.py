@@ -7,18 +7,17 @@
 Two houses on one directory are two processes on one database.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from support.model_server import ScriptedModel
 from support.store import assistant, message, thread
+from support.talk import polled
 from understudy import entropy
 from understudy.bus.memory import MemoryBus
-from understudy.core.ids import ProjectId, RunId
-from understudy.core.objects import tools
+from understudy.core.ids import ProjectId, RunId, ThreadId
 from understudy.core.run.defaults import new_run, run_settings
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
@@ -27,7 +26,8 @@ from understudy.engine.stream import RunStream
 from understudy.engine.sweep import Sweep
 from understudy.models.http import HttpModels
 from understudy.models.upstream import Upstream
-from understudy.ports import LoggedFact, StoredRun
+from understudy.ports import Clock, Lease, LoggedFact, StoredRun, StoreUnavailable
+from understudy.store.operations import Op
 from understudy.store.sqlite import SqliteStore, open_sqlite
 from understudy.tokens import SplintrTokens
 from understudy.wire.messages import Message, TextPart
@@ -35,17 +35,47 @@ from understudy.wire.runs import CreateRun, Run, ToolOutput
 from understudy.wire.tools import FunctionBody, FunctionToolBody
 from understudy.worker.worker import Worker
 
-__all__ = ["PROJECT", "WEATHER", "House", "open_house"]
+__all__ = ["PROJECT", "WEATHER", "FaultyStore", "House", "open_house"]
+
+T = TypeVar("T")
 
 PROJECT = ProjectId("proj_a")
 WEATHER = FunctionToolBody(function=FunctionBody(name="weather"))
 
 
+class FaultyStore(SqliteStore):
+    """The real store, which can neither read nor write while it is `broken`."""
+
+    broken = False
+
+    async def _read(self, operation: Op[T]) -> T:
+        self._check()
+        return await super()._read(operation)
+
+    async def _write(self, operation: Callable[[], Op[T]]) -> T:
+        self._check()
+        return await super()._write(operation)
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreUnavailable("The disk is gone.")
+
+
 class House:
     """One process. Nobody works on its runs until `open()`."""
 
-    def __init__(self, store: SqliteStore, models: HttpModels, *, places: int, owner: str, **seconds: float) -> None:
-        self.clock = entropy.now
+    def __init__(
+        self,
+        store: FaultyStore,
+        models: HttpModels,
+        *,
+        places: int,
+        owner: str,
+        clock: Clock,
+        **seconds: float,
+    ) -> None:
+        self._works = False
+        self.clock = clock
         self.store = store
         self.bus = MemoryBus(self.clock)
         self.models = models
@@ -64,7 +94,26 @@ class House:
         )
 
     def open(self) -> None:
+        """Its worker begins."""
+        self._works = True
         self.worker.start(self.loop, Sweep(self.store, self.runs, self.clock))
+
+    async def stop(self) -> None:
+        """Its worker ends as that of a process does that is asked to."""
+        if self._works:
+            self._works = False
+            await self.worker.stop()
+
+    async def die(self) -> None:
+        """Its worker is gone from one moment to the next, as that of a killed process: nothing is tidied up."""
+        self.store.broken = True
+        await self.stop()
+
+    async def close(self) -> None:
+        await self.stop()
+        await self.models.close()
+        await self.bus.close()
+        await self.store.close()
 
     async def start_run(self, thread_id: str | None = None, *, lifetime_seconds: int = 600, **fields: Any) -> Run:
         """A run, on a new thread with one message unless there is one already. `fields` are those of a request."""
@@ -100,19 +149,25 @@ class House:
 
     async def until(self, run: Run, *statuses: str, seconds: float = 5.0) -> Run:
         """The run as stored once it has one of these statuses."""
-        async with asyncio.timeout(seconds):
-            while True:
-                found = (await self.stored(run)).state.run
-                if found.status in statuses:
-                    return found
-                await asyncio.sleep(0.002)
 
-    async def until_it_speaks(self, run: Run, *, seconds: float = 5.0) -> Message:
+        async def look() -> Run | None:
+            found = (await self.stored(run)).state.run
+            return found if found.status in statuses else None
+
+        return await polled(look, seconds=seconds)
+
+    async def until_it_speaks(self, run: Run) -> Message:
         """The run's open message."""
-        async with asyncio.timeout(seconds):
-            while (open_message := (await self.stored(run)).state.message) is None:
-                await asyncio.sleep(0.002)
-            return open_message
+
+        async def look() -> Message | None:
+            return (await self.stored(run)).state.message
+
+        return await polled(look)
+
+    async def lease(self, run: Run) -> Lease:
+        lease = (await self.stored(run)).lease
+        assert lease is not None
+        return lease
 
     async def facts(self, run: Run) -> Sequence[LoggedFact]:
         return await self.store.facts(RunId(run.id), after_seq=0, limit=1000)
@@ -123,5 +178,37 @@ class House:
         parts = [part for one in found[::-1] if one.message.run_id == run.id for part in one.message.content]
         return [part.text.value for part in parts if isinstance(part, TextPart)]
 
-    def stream(self, run: Run, *, after_seq: int = 0) -> RunStream:
-        return RunStream(self.store, self.bus, RunId(run.id), after_seq=after_seq)
+    def stream(self, run: Run) -> RunStream:
+        return RunStream(self.store, self.bus, RunId(run.id))
+
+
+def thread_id(run: Run) -> ThreadId:
+    return ThreadId(run.thread_id)
+
+
+@asynccontextmanager
+async def open_house(
+    directory: Path,
+    model: ScriptedModel,
+    *,
+    works: bool = True,
+    places: int = 8,
+    owner: str = "w1",
+    clock: Clock = entropy.now,
+    store: type[FaultyStore] = FaultyStore,
+    **seconds: float,
+) -> AsyncIterator[House]:
+    """A house over this model server. `works=False`: nobody does until `open()`. `seconds` are the worker's.
+
+    `store` may misbehave further.
+    """
+    real = await open_sqlite(directory / "understudy.db")
+    opened = store(real._reader, real._writer)
+    models = HttpModels(Upstream(name="upstream", base_url=model.base_url))
+    house = House(opened, models, places=places, owner=owner, clock=clock, **seconds)
+    if works:
+        house.open()
+    try:
+        yield house
+    finally:
+        await house.close()

@@ -1,12 +1,14 @@
 """Pages of any resource: from a query's cursors to the envelope. Contract section 1.3."""
 
+from collections.abc import Awaitable, Callable
+
 from msgspec import Raw
 from starlette.responses import Response
 
 from understudy.api.respond import answer
 from understudy.core import errors
 from understudy.core.ids import Kind, ProjectId
-from understudy.ports import Missing, PageQuery, Store
+from understudy.ports import Missing, PageQuery, Rows, Store
 from understudy.wire.lists import ListQuery, Page
 
 
@@ -20,9 +22,14 @@ async def answer_page(
     run_id: str | None = None,
 ) -> Response:
     """A page of a kind under its parent, which exists. Raises `errors.BadRequest` for an unknown cursor."""
+    return await answer_rows(query, lambda wanted: store.page(kind, project, parent_id, wanted, run_id=run_id))
+
+
+async def answer_rows(query: ListQuery, read: Callable[[PageQuery], Awaitable[Rows]]) -> Response:
+    """The page that `read` gives. Raises `errors.BadRequest` for an unknown cursor."""
     wanted = PageQuery(limit=query.limit, descending=query.order == "desc", after=query.after, before=query.before)
     try:
-        rows = await store.page(kind, project, parent_id, wanted, run_id=run_id)
+        rows = await read(wanted)
     except Missing as error:
         raise errors.no_such_cursor(error.kind, error.id, "after" if error.id == query.after else "before") from None
     page = Page(

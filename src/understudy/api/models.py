@@ -9,7 +9,7 @@ from understudy.api.read import read_bytes
 from understudy.api.respond import answer
 from understudy.api.services import Services
 from understudy.core import errors
-from understudy.ports import Forwarded, ModelError
+from understudy.ports import Forwarded, ModelError, UnknownModel
 from understudy.wire.models import Models as ModelList
 
 
@@ -47,6 +47,8 @@ class ModelRoutes:
         content_type = request.headers.get("content-type", "application/json")
         try:
             forwarded = await self._services.models.forward(path, body, content_type=content_type)
+        except UnknownModel as error:
+            raise errors.no_such_model(error.model) from None
         except ModelError as error:
             raise errors.Unavailable(error.message) from None
         return StreamingResponse(

@@ -1,14 +1,18 @@
-"""Ids in request bodies: what a request names must exist for its caller, just as ids in paths must."""
+"""What a body holds beyond its fields: ids that must exist for the caller, just as ids in paths must."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from understudy.core import errors
+from understudy.core.limits import MESSAGES_PER_THREAD_MAX
 from understudy.wire.messages import CreateMessage, ImageFilePartBody
 from understudy.wire.tools import NewFileSearchResourcesBody, NewToolResourcesBody, ToolResourcesBody
 
 
-def check_messages(messages: Iterable[CreateMessage]) -> None:
-    """Raises `errors.NotFound` for a file that does not exist. This server has no files yet, so none does."""
+def check_messages(messages: Sequence[CreateMessage]) -> None:
+    """Raises `errors.ApiError` for more messages than any thread holds, and for files, of which there are none yet."""
+    if len(messages) > MESSAGES_PER_THREAD_MAX:
+        # The store would refuse them too, but only after seconds spent on making them and counting their tokens.
+        raise errors.thread_full()
     for message in messages:
         for attachment in message.attachments or ():
             raise errors.no_such_file(attachment.file_id)

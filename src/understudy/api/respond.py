@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from understudy.core import errors
 from understudy.core.ids import Kind
-from understudy.core.limits import MESSAGES_PER_THREAD_MAX, POLL_AFTER_MS
+from understudy.core.limits import POLL_AFTER_MS
 from understudy.core.run.machine import TERMINAL
 from understudy.ports import Missing, ThreadBusy, ThreadFull
 from understudy.wire.base import Object
@@ -56,4 +56,4 @@ def refusal(missing: Missing | ThreadBusy | ThreadFull, *, adding: str) -> error
             told = errors.thread_locked if adding == "message" else errors.thread_has_run
             return told(thread_id, run_id)
         case ThreadFull():
-            return errors.BadRequest(f"A thread holds at most {MESSAGES_PER_THREAD_MAX} messages.")
+            return errors.thread_full()

@@ -24,7 +24,15 @@ from understudy.api.threads import Threads
 from understudy.core import errors
 from understudy.wire.assistants import Assistant, CreateAssistant, UpdateAssistant
 from understudy.wire.base import Deleted
-from understudy.wire.lists import IncludeQuery, ListMessagesQuery, ListQuery, ListStepsQuery, Page
+from understudy.wire.lists import (
+    IncludeQuery,
+    ListMessagesQuery,
+    ListQuery,
+    ListStepsQuery,
+    ListThreadsQuery,
+    Page,
+    RunQuery,
+)
 from understudy.wire.messages import CreateMessage, Message, UpdateMessage
 from understudy.wire.models import Model, Models
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
@@ -51,7 +59,8 @@ def operations(services: Services) -> Sequence[Operation]:
 def _runs(runs: RunRoutes, steps: Steps) -> Sequence[Operation]:
     run = "/threads/{thread_id}/runs/{run_id}"
     return [
-        _op("GET", run, "getRun", "Retrieve a run.", runs.retrieve, answer=Run),
+        _op("GET", run, "getRun", "Retrieve a run.", runs.retrieve, query=RunQuery, answer=Run),
+        _op("GET", f"{run}/stream", "streamRun", "Stream a run, again or further.", runs.stream, streams=True),
         _op("POST", run, "modifyRun", "Change a run's metadata.", runs.update, body=UpdateRun, answer=Run),
         _op(
             "POST",
@@ -138,6 +147,7 @@ def _messages(messages: Messages) -> Sequence[Operation]:
 
 def _threads(threads: Threads) -> Sequence[Operation]:
     return [
+        _op("GET", "/threads", "listThreads", "List threads.", threads.list, query=ListThreadsQuery, item=Thread),
         _op("POST", "/threads", "createThread", "Create a thread.", threads.create, body=CreateThread, answer=Thread),
         _op("GET", "/threads/{thread_id}", "getThread", "Retrieve a thread.", threads.retrieve, answer=Thread),
         _op(

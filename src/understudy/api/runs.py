@@ -14,12 +14,14 @@ from understudy.core import errors
 from understudy.core.ids import ProjectId, RunId
 from understudy.core.objects import new_thread
 from understudy.core.run.defaults import changed_run, new_run, run_settings
+from understudy.core.run.machine import TERMINAL
 from understudy.core.run.state import RunSettings
-from understudy.engine.frames import sse_object
+from understudy.engine.frames import DONE, sse_object
+from understudy.engine.position import Position
 from understudy.engine.runs import Moved
-from understudy.engine.stream import RunStream
+from understudy.engine.stream import START, RunStream
 from understudy.ports import Missing, ThreadBusy, ThreadFull
-from understudy.wire.lists import IncludeQuery, ListQuery
+from understudy.wire.lists import IncludeQuery, ListQuery, RunQuery
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
 from understudy.wire.threads import CreateThread
 
@@ -72,10 +74,27 @@ class RunRoutes:
     async def retrieve(self, request: Request) -> Response:
         thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
         project = caller(request).project
+        if wait := read_query(request, RunQuery).wait:
+            await self._services.runs.until_rest(project, thread_id, run_id, seconds=wait)
         body = await self._services.store.body("run", project, thread_id, run_id)
         if body is None:
             await self._services.runs.load(project, thread_id, run_id)
         return answer_run(found(body, "run", run_id))
+
+    async def stream(self, request: Request) -> Response:
+        """The run's events from their beginning, or from behind the one that `Last-Event-ID` names."""
+        services = self._services
+        thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
+        last = request.headers.get("last-event-id", "").strip()
+        after = Position.parse(last) if last else START
+        if after is None:
+            raise errors.unknown_position(last)
+        stored = await services.runs.load(caller(request).project, thread_id, run_id)
+        if after.seq > stored.seq:
+            raise errors.unknown_position(last)
+        if after.seq == stored.seq and stored.state.run.status in TERMINAL:
+            return Response(DONE, media_type="text/event-stream")
+        return EventStream(RunStream(services.store, services.bus, RunId(run_id), after=after))
 
     async def update(self, request: Request) -> Response:
         thread_id, run_id = path_id(request, "thread"), path_id(request, "run")
@@ -127,5 +146,5 @@ class RunRoutes:
         if not stream:
             return answer_run(moved.run)
         services = self._services
-        frames = RunStream(services.store, services.bus, RunId(moved.run.id), after_seq=moved.after_seq)
-        return EventStream(frames, first=first)
+        after = Position(moved.after_seq)
+        return EventStream(RunStream(services.store, services.bus, RunId(moved.run.id), after=after), first=first)

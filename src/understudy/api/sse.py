@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from understudy.api.respond import error_envelope
-from understudy.core.errors import InternalError
+from understudy.core import errors
 from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
@@ -33,6 +33,10 @@ class EventStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await self._relay(send)
+        except asyncio.CancelledError:
+            # The server is being stopped, and has waited for this stream for long enough.
+            await send(_end(errors.stream_broken()))
+            raise
         finally:
             watch.cancel()
             self._stream.close()
@@ -46,9 +50,12 @@ class EventStream(Response):
                 break
             await send(_piece(unsent))
             unsent = b""
-        if not self._stream.finished:
-            unsent += sse_error(error_envelope(InternalError(), flat=True))
-        await send({"type": "http.response.body", "body": unsent + DONE, "more_body": False})
+        await send(_end(self._fault(), unsent))
+
+    def _fault(self) -> errors.ApiError | None:
+        if self._stream.finished:
+            return None
+        return errors.begun_anew() if self._stream.begun_anew else errors.stream_broken()
 
     async def _watch(self, receive: Receive, send: Send) -> None:
         """Keeps proxies awake, and notices when the client leaves."""
@@ -62,6 +69,11 @@ class EventStream(Response):
             if message["type"] == "http.disconnect":
                 self._stream.close()
                 return
+
+
+def _end(error: errors.ApiError | None, unsent: bytes = b"") -> dict[str, object]:
+    last = b"" if error is None else sse_error(error_envelope(error, flat=True))
+    return {"type": "http.response.body", "body": unsent + last + DONE, "more_body": False}
 
 
 def _piece(body: bytes) -> dict[str, object]:

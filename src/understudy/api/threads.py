@@ -4,14 +4,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from understudy.api.caller import caller
-from understudy.api.read import path_id, read_body
+from understudy.api.lists import answer_rows
+from understudy.api.read import path_id, read_body, read_query
 from understudy.api.references import check_messages, check_resources
 from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.objects import changed_thread, new_thread
-from understudy.ports import Missing, ThreadFull
+from understudy.ports import Missing, ThreadFilter, ThreadFull
 from understudy.wire.base import Deleted
+from understudy.wire.lists import ListThreadsQuery
 from understudy.wire.threads import CreateThread, UpdateThread
 
 
@@ -31,6 +33,13 @@ class Threads:
         except ThreadFull as error:
             raise refusal(error, adding="message") from None
         return answer(thread)
+
+    async def list(self, request: Request) -> Response:
+        """What the vendor's service never had: the project's threads, narrowed by metadata and by assistant."""
+        query = read_query(request, ListThreadsQuery)
+        store, project = self._services.store, caller(request).project
+        wanted = ThreadFilter(metadata=query.metadata, assistant_id=query.assistant_id)
+        return await answer_rows(query, lambda page: store.threads(project, page, wanted))
 
     async def retrieve(self, request: Request) -> Response:
         thread_id = path_id(request, "thread")

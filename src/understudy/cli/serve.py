@@ -7,7 +7,7 @@ from typing import Final
 
 import uvicorn
 
-from understudy.app import create_app
+from understudy.app import Understudy, create_app
 from understudy.cli.banner import banner
 from understudy.cli.storage import with_store
 from understudy.cli.terminal import Stop
@@ -24,16 +24,18 @@ GRACEFUL_SHUTDOWN_SECONDS: Final = 3
 
 
 def serve(loaded: Loaded) -> None:
-    """Returns when the server was stopped with Ctrl-C. Raises `Stop` when it cannot start."""
+    """Returns when the server was stopped with Ctrl-C. Raises `Stop`, `SettingError` when it cannot start."""
     settings = loaded.settings
     configure(settings.log_level, settings.log_format)
     listener = _listen(settings.host, settings.port)
     with listener:
+        app = create_app(settings)
         key = None
         if settings.api_key is None:
             key = with_store(settings, lambda store: Keys(store, now).ensure_first_key(settings.data_dir))
+        app = create_app(settings)
         config = uvicorn.Config(
-            create_app(settings),
+            app,
             http="httptools",
             ws="none",
             lifespan="on",
@@ -47,22 +49,28 @@ def serve(loaded: Loaded) -> None:
         )
         port = listener.getsockname()[1]
         try:
-            _Server(config, banner(loaded, port=port, first_key=key)).run(sockets=[listener])
+            _Server(config, app, banner(loaded, port=port, first_key=key)).run(sockets=[listener])
         except KeyboardInterrupt:
             return  # uvicorn has closed everything before it raises this
 
 
 class _Server(uvicorn.Server):
-    """Prints its banner once requests are answered."""
+    """Prints its banner once requests are answered, and tells its streams before it stops."""
 
-    def __init__(self, config: uvicorn.Config, text: str) -> None:
+    def __init__(self, config: uvicorn.Config, app: Understudy, text: str) -> None:
         super().__init__(config)
+        self._app = app
         self._text = text
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             print(self._text, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Before the connections are waited for: a stream would last as long as its run does.
+        await self._app.drain()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,6 +18,8 @@ Texts marked [attested] were reported from the vendor's service; clients match t
 from collections.abc import Sequence
 from typing import Final
 
+from understudy.core.limits import MESSAGES_PER_THREAD_MAX
+
 __all__ = [
     "ApiError",
     "BadRequest",
@@ -174,6 +176,23 @@ def wrong_method(method: str, path: str) -> MethodNotAllowed:
     )
 
 
+def unknown_position(text: str) -> InvalidField:
+    return InvalidField(
+        f"Invalid value: '{text}'. Expected the id of an event of this stream.",
+        param="Last-Event-ID",
+        code="invalid_value",
+    )
+
+
+def stream_broken() -> ApiError:
+    return ApiError("The stream ended before its run: the server is stopping, or the thread was deleted.")
+
+
+def begun_anew() -> ApiError:
+    """An answer was lost with its worker after its beginning was streamed. Another worker makes it anew."""
+    return ApiError("The answer was lost and is being made anew; please read the run's stream again.")
+
+
 # --- the state of runs and threads
 
 
@@ -185,6 +204,10 @@ def thread_has_run(thread_id: str, run_id: str) -> Conflict:
 def thread_locked(thread_id: str, run_id: str) -> Conflict:
     """[attested] Matched by many clients."""
     return Conflict(f"Can't add messages to {thread_id} while a run {run_id} is active.")
+
+
+def thread_full() -> BadRequest:
+    return BadRequest(f"A thread holds at most {MESSAGES_PER_THREAD_MAX} messages.")
 
 
 def cannot_cancel(status: str) -> Conflict:

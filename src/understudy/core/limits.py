@@ -13,6 +13,7 @@ BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BODY_DEPTH_MAX: Final = 64
 ECHO_LENGTH_MAX: Final = 512  # characters of a request that a refusal repeats
 PING_SECONDS: Final = 15.0
+LOG_LOOK_SECONDS: Final = 1.0  # after this silence a stream looks whether its run goes on in another process
 
 LEASE_SECONDS: Final = 15.0
 LEASE_RENEW_SECONDS: Final = 5.0
@@ -44,6 +45,7 @@ UPSTREAM_LINE_BYTES_MAX: Final = 1024 * 1024
 UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
 UPSTREAM_ERROR_WORDS_MAX: Final = 500  # characters of a model server's own words that a client is shown
 UPSTREAM_LIST_BYTES_MAX: Final = 8 * 1024 * 1024  # of an answer to GET /models
+UPSTREAM_LIST_SECONDS: Final = 10.0  # longest wait for one of several servers' models, so that it does not hide theirs
 UPSTREAM_CONNECTIONS_MAX: Final = 1_024
 UPSTREAM_KEEPALIVE_SECONDS: Final = 4.0  # uvicorn and Node close idle connections after 5: be the first to let go
 UPSTREAM_DRAIN_SECONDS: Final = 0.1  # longest wait for the end of a body after `[DONE]`, to keep its connection
@@ -62,6 +64,7 @@ WEIGHTS_FETCH_SECONDS: Final = 1_800.0
 WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left is removed
 
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
+FACTS_PAGE: Final = 500
 BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers
 
 WRITE_GROUP_MAX: Final = 256

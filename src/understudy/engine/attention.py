@@ -14,7 +14,8 @@ class CalledAway(Exception):
 class Attention:
     """Belongs to the task that makes it. Costs nothing per chunk: no timer and no task for each wait.
 
-    `call_away` may come at any moment. It breaks off a running `wait`, or the next one, and never a write.
+    `call_away` may come at any moment. It breaks off a running `wait`, or the next one, and never a write. When
+    `seconds` have passed it comes by itself, and `time_is_over`.
     """
 
     def __init__(self, *, seconds: float) -> None:
@@ -23,13 +24,18 @@ class Attention:
         self._task = task
         self._called = False
         self._waiting = False
-        self._timer = asyncio.get_running_loop().call_later(max(seconds, 0), self.call_away)
+        self.time_is_over = False
+        self._timer = asyncio.get_running_loop().call_later(max(seconds, 0), self._time_out)
 
     def call_away(self) -> None:
         self._called = True
         if self._waiting:
             self._waiting = False
             self._task.cancel()
+
+    def _time_out(self) -> None:
+        self.time_is_over = True
+        self.call_away()
 
     async def wait(self, begin: Callable[[], Awaitable[_T]]) -> _T:
         """What `begin()` gives. Raises `CalledAway`."""

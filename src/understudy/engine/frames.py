@@ -5,13 +5,12 @@ from collections.abc import Sequence
 import msgspec
 
 from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, StepFact
-from understudy.ports import Frame, LoggedFact
+from understudy.ports import DISCARDED, Frame, LoggedFact
 from understudy.wire.base import Object
 from understudy.wire.deltas import Delta, MessageDelta
 
 _encode = msgspec.json.Encoder().encode
 
-DISCARDED = "discarded"
 DONE = b"event: done\ndata: [DONE]\n\n"
 
 

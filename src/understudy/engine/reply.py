@@ -19,10 +19,11 @@ from understudy.core.run.inputs import (
     ModelTruncated,
     Stopped,
 )
-from understudy.core.run.machine import decide
+from understudy.core.run.machine import Decision, decide
+from understudy.engine.attention import Attention
 from understudy.engine.frames import delta_frame
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Frame, NewId, Store, StoredRun
+from understudy.ports import Bus, Clock, Frame, Lease, NewId, Store, StoredRun
 from understudy.wire.chat import Chunk
 from understudy.wire.messages import RefusalPart, TextPart
 from understudy.wire.runs import Run
@@ -38,6 +39,7 @@ class HeldRun:
         stored: StoredRun,
         owner: str,
         journal: Journal,
+        attention: Attention,
         *,
         clock: Clock,
         new_id: NewId,
@@ -45,6 +47,7 @@ class HeldRun:
     ) -> None:
         self.stored = stored
         self.owner = owner
+        self.attention = attention
         self.new_id = new_id
         self._journal = journal
         self._clock = clock
@@ -82,6 +85,14 @@ class HeldRun:
                 return content_tokens(happened.content, self._count) if happened.content else 0
             case _:
                 return 0
+
+    async def hand_back(self) -> None:
+        """Anybody may take the run over from now on. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
+        state = self.stored.state
+        # Not a free run: the owner of the dead lease is what only one of two takers can replace.
+        dead = Lease(owner=self.owner, until=self._clock())
+        self.stored = await self._journal.append(self.stored, Decision((), state), owner=self.owner, lease=dead)
+        self.drop()
 
     async def reload(self, store: Store) -> bool:
         """Whether the run still exists, is active and is this owner's."""

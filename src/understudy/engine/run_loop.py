@@ -22,7 +22,7 @@ from understudy.core.limits import (
     UPSTREAM_RETRY_SECONDS_MAX,
 )
 from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped, ModelTruncated, Stopped
-from understudy.core.run.machine import Decision, Superseded
+from understudy.core.run.machine import Superseded
 from understudy.engine.attention import Attention, CalledAway
 from understudy.engine.journal import Journal
 from understudy.engine.reply import Ending, HeldRun, Reply
@@ -63,7 +63,9 @@ class RunLoop:
         *,
         clock: Clock,
         new_id: NewId,
+        retry_seconds: float = UPSTREAM_RETRY_SECONDS,
     ) -> None:
+        """`retry_seconds` is the first pause before a busy model server is asked again; it doubles each time."""
         self._store = store
         self._journal = journal
         self._bus = bus
@@ -71,6 +73,7 @@ class RunLoop:
         self._tokens = tokens
         self._clock = clock
         self._new_id = new_id
+        self._retry_seconds = retry_seconds
         self._corrections = Corrections()
 
     async def work(self, stored: StoredRun, owner: str) -> None:
@@ -78,13 +81,20 @@ class RunLoop:
 
         When the task is cancelled, the lease is given back, so that another worker can go on at once.
         """
-        held = HeldRun(stored, owner, self._journal, clock=self._clock, new_id=self._new_id, count=self._tokens.count)
-        expires_at = stored.state.run.expires_at
-        attention = Attention(seconds=(expires_at or 0) - self._clock())
+        attention = Attention(seconds=(stored.state.run.expires_at or 0) - self._clock())
+        held = HeldRun(
+            stored,
+            owner,
+            self._journal,
+            attention,
+            clock=self._clock,
+            new_id=self._new_id,
+            count=self._tokens.count,
+        )
         stop_listening = self._bus.on_interrupt(RunId(held.run.id), attention.call_away)
         try:
             while held.working:
-                await self._turn(held, attention)
+                await self._turn(held)
         except StoreUnavailable:
             # Nothing can be written, not even the failure. The lease runs out, and then the run is tried again.
             log.warning("run_left_to_its_lease", run_id=held.run.id, exc_info=True)
@@ -95,7 +105,7 @@ class RunLoop:
             stop_listening()
             attention.close()
 
-    async def _turn(self, held: HeldRun, attention: Attention) -> None:
+    async def _turn(self, held: HeldRun) -> None:
         """One model turn, whatever becomes of it."""
         reply: Reply | None = None
         try:
@@ -107,7 +117,7 @@ class RunLoop:
                 new_call_id=lambda: self._new_id("call"), one_call=held.stored.settings.parallel_tool_calls is False
             )
             reply = Reply(held, turn, self._bus)
-            await self._listen(prepared.request, reply, attention)
+            await self._listen(prepared.request, reply, held.attention)
             await self._conclude(held, reply, prepared)
         except (CalledAway, SeqConflict, Superseded, Missing):
             await self._let_go(held, reply)
@@ -160,14 +170,14 @@ class RunLoop:
 
     async def _open(self, request: ChatRequest, attention: Attention) -> ChunkStream:
         """Asks again for a while when the model server is busy or away."""
-        pause = UPSTREAM_RETRY_SECONDS
+        pause = self._retry_seconds
         for _ in range(UPSTREAM_ATTEMPTS_MAX - 1):
             try:
                 return await attention.wait(lambda: self._models.chat(request))
             except ModelError as error:
-                if not error.retryable:
+                seconds = error.retry_after or pause
+                if not error.retryable or seconds > UPSTREAM_RETRY_SECONDS_MAX:
                     raise
-                seconds = min(error.retry_after or pause, UPSTREAM_RETRY_SECONDS_MAX)
                 log.info("model_retried", reason=error.message, seconds=seconds)
             await attention.wait(partial(asyncio.sleep, seconds))
             pause *= 2
@@ -180,7 +190,7 @@ class RunLoop:
         verdict = turn.verdict()
         if verdict == "no_finish":
             raise ModelError(NO_FINISH)
-        if turn.empty and turn.finish_reason == "tool_calls":
+        if not turn.calls and turn.finish_reason == "tool_calls":
             raise ModelError(NO_CALLS)
         # Also for a turn that was cut off without a word: its tokens were spent, and steps are what they are shown in.
         await reply.ensure_begun()
@@ -229,15 +239,24 @@ class RunLoop:
         now = held.now()
         if held.run.status == "cancelling":
             return Stopped(at=now)
-        if held.run.expires_at is not None and held.run.expires_at <= now:
+        # The timer goes by a clock of its own, which may be ahead: its word counts too.
+        if held.attention.time_is_over or (held.run.expires_at is not None and held.run.expires_at <= now):
             return Expire(at=now)
         return ModelFailed(at=now, code="server_error", message=errors.SORRY)
 
     async def _hand_back(self, held: HeldRun) -> None:
-        """Frees the lease. A run that cannot be written is taken over when its lease has run out."""
-        if not held.working:
+        """Lets the lease run out now. A run that cannot be written is taken over when it runs out by itself."""
+        for _ in range(CONFLICT_RETRIES_MAX):
+            try:
+                # What this task was writing when it was cancelled is written all the same.
+                if not await held.reload(self._store):
+                    return
+                if held.run.status == "cancelling":
+                    await held.append(Stopped(at=held.now()))
+                else:
+                    await held.hand_back()
+            except SeqConflict:
+                continue
+            except (Missing, StoreUnavailable) as refusal:
+                log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))
             return
-        try:
-            await self._journal.append(held.stored, Decision((), held.stored.state), owner=held.owner, lease=None)
-        except (SeqConflict, Missing, StoreUnavailable) as refusal:
-            log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))

@@ -1,6 +1,6 @@
 """What clients do to runs: start, submit outputs, cancel.
 
-Each is load, decide, append, and again on a conflict.
+Each is load, decide, append, and again on a conflict; the load is what finds a thread that was deleted meanwhile.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from understudy.core import errors
 from understudy.core.ids import ProjectId, RunId
 from understudy.core.limits import CONFLICT_RETRIES_MAX
 from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, ToolOutputs
-from understudy.core.run.machine import ACTIVE, Decision, decide
+from understudy.core.run.machine import ACTIVE, RESTS, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Lease, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.ports import Bus, Clock, Lease, Missing, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.wire.events import RESTING
 from understudy.wire.runs import Run, ToolOutput
 from understudy.wire.threads import Thread
 
@@ -83,7 +84,7 @@ class Runs:
             decision = answered if lease is None else _then(answered, Claim(at=self._now()))
             try:
                 await self._hand_over(lease, self._journal.append(stored, decision, lease=lease))
-            except SeqConflict:
+            except (SeqConflict, Missing):
                 continue
             return Moved(answered.after.run, stored.seq)
         raise errors.Unavailable("The run is changing too fast; please try again.")
@@ -96,7 +97,7 @@ class Runs:
             at_rest = decision.after.run.status not in ACTIVE
             try:
                 await self._journal.append(stored, decision, lease=None if at_rest else "keep")
-            except SeqConflict:
+            except (SeqConflict, Missing):
                 continue
             self._bus.interrupt(RunId(run_id))
             return _first_run(decision.facts)
@@ -107,6 +108,23 @@ class Runs:
         stored = await self._store.run(run_id)
         if stored is not None and _is_over(stored.state.run, self._now()):
             await self._expire(stored)
+
+    async def until_rest(self, project: ProjectId, thread_id: str, run_id: str, *, seconds: float) -> None:
+        """Returns when the run rests, or after `seconds`. Raises `errors.NotFound`."""
+        follower = self._bus.follow(RunId(run_id))
+        try:
+            # Looked at after following: a rest between the two is seen in the row.
+            stored = await self.load(project, thread_id, run_id)
+            if stored.state.run.status in RESTS:
+                return
+            async with asyncio.timeout(seconds):
+                while frames := await follower.next():
+                    if any(frame.event in RESTING and (frame.seq or 0) > stored.seq for frame in frames):
+                        return
+        except TimeoutError:
+            return
+        finally:
+            follower.close()
 
     async def load(self, project: ProjectId, thread_id: str, run_id: str) -> StoredRun:
         """Raises `errors.NotFound` for a run that this project, or this thread, does not have."""
@@ -128,7 +146,7 @@ class Runs:
     async def _expire(self, stored: StoredRun) -> None:
         try:
             await self._journal.append(stored, decide(stored.state, Expire(at=self._now())), lease=None)
-        except SeqConflict:
+        except (SeqConflict, Missing):
             return
 
     async def _hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:

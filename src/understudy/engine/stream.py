@@ -1,93 +1,151 @@
 """The event stream as a reader of a run's facts: live from the bus, and from the log where the bus has forgotten."""
 
+import asyncio
 from collections.abc import Sequence
 
 from understudy.core.ids import RunId
-from understudy.engine.frames import DISCARDED, logged_frame
-from understudy.ports import Bus, Frame, LoggedFact, Store
+from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
+from understudy.engine.position import Position
+from understudy.engine.replay import replay, settled
+from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
 
-_LOG_PAGE = 500
+START = Position()
 
 
 class RunStream:
-    """A run's frames behind the fact `after_seq`, up to and with the one behind which the run rests.
+    """A run's frames behind a position, up to and with the one behind which the run rests; each with its `id:`.
 
-    There must be such facts: a stream that finds none takes the run for gone.
+    Deltas have no numbers of their own: each reader counts those that follow a fact, and all come to the same.
     """
 
-    def __init__(self, store: Store, bus: Bus, run_id: RunId, *, after_seq: int = 0) -> None:
+    def __init__(self, store: Store, bus: Bus, run_id: RunId, *, after: Position = START) -> None:
         self._store = store
         self._run_id = run_id
         self._follower = bus.follow(run_id)
-        self._after_seq = after_seq
-        # The number of the last fact handed out, and of the last one seen on the bus: a delta is new when they agree.
-        self._given = after_seq
-        self._seen: int | None = None
-        # The log is read as far as the fact before this one, from where the bus goes on; to its end where that has none.
-        self._next_on_bus = self._follower.held_from
-        self._behind = self._next_on_bus is None or self._next_on_bus > after_seq + 1
-        self._kept: Sequence[Frame] = ()  # frames of the bus behind a gap, until the log has filled it
+        self._given = after
+        self._passed = START  # where the bus is: the last fact that came by, and how many deltas since
+        self._left_out: set[int] = set()  # facts that belong to what was discarded, as the log tells
+        self._begun = False
         self.finished = False
+        self.begun_anew = False
 
     async def next(self) -> Sequence[bytes]:
-        """The next frames, waiting for at least one. Empty: the stream is over; `finished` says if the run rests."""
-        while not self.finished:
-            if self._behind:
-                logged = await self._missing()
-                if not logged and self._behind:
-                    return ()
-                shown = self._from_log(logged)
+        """The next frames, waiting for at least one. Empty: the stream is over.
+
+        Then `finished` says that the run rests, `begun_anew` that an answer whose beginning was shown was discarded.
+        """
+        while not (self.finished or self.begun_anew):
+            if not self._begun:
+                self._begun = True
+                shown = await self._beginning()
             else:
-                frames, self._kept = self._kept or await self._follower.next(), ()
-                if not frames:
+                frames = await self._heard()
+                if frames is None:
+                    shown = await self._from_elsewhere()
+                elif frames:
+                    shown = await self._take(frames)
+                else:
                     return ()
-                shown = self._from_bus(frames)
             if shown:
                 return shown
         return ()
 
-    async def _missing(self) -> Sequence[LoggedFact]:
-        """A page of what the log has and the bus has not. None, and still behind: the run's facts are gone."""
-        count = None if self._next_on_bus is None else self._next_on_bus - self._given - 1
-        limit = _LOG_PAGE if count is None else min(count, _LOG_PAGE)
-        logged = await self._store.facts(self._run_id, after_seq=self._given, limit=limit)
-        if count is not None:
-            self._behind = len(logged) < count
-        elif logged or self._given > self._after_seq:
-            self._behind = len(logged) == limit
-        return logged
+    async def _beginning(self) -> list[bytes]:
+        """What the bus no longer has."""
+        held = self._follower.held_from
+        if held is not None and held <= self._given.seq + 1:
+            return []
+        facts = await self._facts()
+        if not facts and held is None:
+            await self._close_if_gone()
+        return self._from_log(facts, held)
 
-    def _from_log(self, logged: Sequence[LoggedFact]) -> list[bytes]:
-        shown: list[bytes] = []
-        for fact in logged:
-            if self.finished:
-                break
-            self._give(logged_frame(fact), fact.seq, shown)
-        return shown
+    async def _close_if_gone(self) -> None:
+        """Of a run that was deleted before this stream followed it, or by another process, nothing will ever come."""
+        if await self._store.run(self._run_id) is None:
+            self.close()
 
-    def _from_bus(self, frames: Sequence[Frame]) -> list[bytes]:
+    async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
+        """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
         shown: list[bytes] = []
-        for place, frame in enumerate(frames):
-            if self.finished:
-                break
+        for frame in frames:
             if frame.seq is None:
-                if self._seen == self._given:
-                    shown.append(frame.data)
-            elif frame.seq > self._given + 1:
-                self._behind, self._next_on_bus, self._kept = True, frame.seq, frames[place:]
-                break
+                self._passed = Position(self._passed.seq, self._passed.deltas + 1)
+                if self._passed.seq != self._given.seq:
+                    continue
             else:
-                self._seen = frame.seq
-                if frame.seq > self._given:
-                    self._give(frame, frame.seq, shown)
+                self._passed = Position(frame.seq)
+                if frame.seq > self._given.seq + 1:
+                    shown += self._from_log(await self._facts(), frame.seq)
+                    if frame.seq > self._given.seq + 1:
+                        self.close()  # the log has lost them too: the run was deleted
+                        break
+            if self._passed > self._given:
+                self._given = self._passed
+                if frame.event != DISCARDED:
+                    shown.append(self._shown(frame))
+                elif frame.seq not in self._left_out:
+                    self.begun_anew = True  # its beginning was shown, and cannot be unsaid
+            if self.finished or self.begun_anew:
+                break
         return shown
 
-    def _give(self, frame: Frame, seq: int, shown: list[bytes]) -> None:
-        self._given = seq
-        if frame.event != DISCARDED:
-            shown.append(frame.data)
+    async def _heard(self) -> Sequence[Frame] | None:
+        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
+        try:
+            async with asyncio.timeout(LOG_LOOK_SECONDS):
+                return await self._follower.next()
+        except TimeoutError:
+            return None
+
+    async def _from_elsewhere(self) -> list[bytes]:
+        """What the log has that the bus never had."""
+        facts = settled(await self._facts())
+        if not facts:
+            await self._close_if_gone()
+        elif facts[0].event == DISCARDED:
+            self.begun_anew = True
+            return []
+        return self._from_log(facts, None)
+
+    def _from_log(self, facts: Sequence[LoggedFact], until: int | None) -> list[bytes]:
+        """What the log has, as far as the fact before `until`, from where the bus goes on; to its end without one."""
+        shown: list[bytes] = []
+        deltas: list[Frame] = []  # each stands before the fact that tells it whole
+        for frame in replay(facts):
+            if frame.seq is None:
+                deltas.append(frame)
+                continue
+            if frame.event == DISCARDED:
+                self._left_out.add(frame.seq)
+            if until is not None and frame.seq >= until:
+                continue
+            for place, delta in enumerate(deltas, self._given.deltas + 1):
+                self._given = Position(self._given.seq, place)
+                shown.append(self._shown(delta))
+            deltas.clear()
+            self._given = Position(frame.seq)
+            if frame.event != DISCARDED:
+                shown.append(self._shown(frame))
+            if self.finished:
+                break
+        return shown
+
+    async def _facts(self) -> Sequence[LoggedFact]:
+        """Everything that the log has behind the position."""
+        found: list[LoggedFact] = []
+        after_seq = self._given.seq
+        while True:
+            page = await self._store.facts(self._run_id, after_seq=after_seq, limit=FACTS_PAGE)
+            found += page
+            if len(page) < FACTS_PAGE:
+                return found
+            after_seq = page[-1].seq
+
+    def _shown(self, frame: Frame) -> bytes:
         self.finished = frame.event in RESTING
+        return b"id: %b\n%b" % (str(self._given).encode(), frame.data)
 
     def close(self) -> None:
         self._follower.close()

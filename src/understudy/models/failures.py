@@ -51,6 +51,10 @@ class Answer(Struct, frozen=True, kw_only=True):
     body: bytes
 
 
+class Silent(ModelError):
+    """The server was reached and said nothing. It may just be slow, so it is not asked again; another server may be."""
+
+
 class _Words(Struct, frozen=True):
     """What an error's JSON says: a text, its codes and types in lower case, and a status of its own."""
 
@@ -81,7 +85,7 @@ def of_answer(answer: Answer, secrets: Sequence[str]) -> ModelError:
         # A spent quota is not back within a run's life.
         retryable = "insufficient_quota" not in words.codes
         return ModelError(text, code="rate_limit_exceeded", retryable=retryable, retry_after=retry_after)
-    return ModelError(text, retryable=status >= 500 or status == 408, retry_after=retry_after)
+    return ModelError(text, retryable=is_away_or_busy(status), retry_after=retry_after)
 
 
 def of_error_tree(tree: object, secrets: Sequence[str]) -> ModelError:
@@ -117,8 +121,18 @@ def of_no_answer(error: Exception, *, connect_seconds: float, silence_seconds: f
     return ModelError(f"The model server cannot be reached: {why}.", retryable=True)
 
 
+def is_away_or_busy(status: int) -> bool:
+    """Whether an answer with this status is about the server, not about the request."""
+    return status >= 500 or status in (408, 429)
+
+
+def worth_asking_elsewhere(error: ModelError) -> bool:
+    """Whether another server may answer what this one did not: a spent quota is not back soon, but it is its own."""
+    return error.retryable or error.code == "rate_limit_exceeded" or isinstance(error, Silent)
+
+
 def silent(seconds: float) -> ModelError:
-    return ModelError(f"The model server sent nothing for {seconds:g} seconds.")
+    return Silent(f"The model server sent nothing for {seconds:g} seconds.")
 
 
 def too_long(bytes_max: int) -> ModelError:

@@ -1,11 +1,12 @@
 """Objects as JSON, one or a page of them, just as they were stored. Paging: contract section 1.3."""
 # ruff: noqa: S608 - only constants of this package are put into SQL
 
+from collections.abc import Sequence
 from typing import Final
 
 from understudy.core.ids import Kind
-from understudy.ports import Missing, PageQuery, Rows
-from understudy.store.operations import SEQ_MAX, Op, Query
+from understudy.ports import Missing, PageQuery, Rows, ThreadFilter
+from understudy.store.operations import SEQ_MAX, Op, Query, Row
 from understudy.store.scope import BODY, CONDITIONS, TABLES, params
 
 # Indexes: assistants_by_project, messages_by_thread, runs_by_thread, steps_by_run; the order is their `seq`.
@@ -14,7 +15,7 @@ _WAYS: Final = (False, "ASC"), (True, "DESC")
 _PAGES: Final[dict[tuple[Kind, bool], str]] = {
     (kind, descending): _PAGE.format(table=TABLES[kind], condition=condition, way=way)
     for kind, condition in CONDITIONS.items()
-    if kind != "thread"  # threads have no list
+    if kind != "thread"  # threads are filtered in ways of their own: `threads`
     for descending, way in _WAYS
 }
 # Index: messages_by_run.
@@ -22,6 +23,11 @@ _PAGES_OF_RUN: Final[dict[bool, str]] = {
     descending: _PAGE.format(table="messages", condition=f"run_id = ? AND {CONDITIONS['message']}", way=way)
     for descending, way in _WAYS
 }
+# Indexes: threads_by_project; the keys of thread_assistants and thread_metadata.
+_THREADS: Final = (
+    "SELECT t.id, t.body, t.seq FROM threads t{joins} "
+    "WHERE t.project = ? AND t.seq > ? AND t.seq < ? ORDER BY t.seq {way} LIMIT ?"
+)
 # Index: the one that keeps `id` unique.
 _CURSOR: Final[dict[Kind, str]] = {
     kind: f"SELECT seq FROM {table} WHERE id = ? AND {CONDITIONS[kind]}" for kind, table in TABLES.items()
@@ -35,6 +41,32 @@ def body(kind: Kind, project: str, parent_id: str | None, id_: str) -> Op[bytes 
 
 def page(kind: Kind, project: str, parent_id: str | None, query: PageQuery, run_id: str | None = None) -> Op[Rows]:
     scope = params(project, parent_id)
+    low, high = yield from _bounds(kind, scope, query)
+    if run_id is None:
+        sql = _PAGES[kind, _descending(query)]
+    else:
+        sql, scope = _PAGES_OF_RUN[_descending(query)], (run_id, *scope)
+    return _rows(query, (yield Query(sql, (*scope, low, high, query.limit + 1))))
+
+
+def threads(project: str, query: PageQuery, wanted: ThreadFilter) -> Op[Rows]:
+    """Each condition is one more index to look into; the page is read from the one that narrows it most."""
+    low, high = yield from _bounds("thread", (project,), query)
+    joins, filters = "", []
+    if wanted.assistant_id is not None:
+        joins += " JOIN thread_assistants a ON a.thread_seq = t.seq AND a.assistant_id = ?"
+        filters.append(wanted.assistant_id)
+    for number, (name, value) in enumerate(wanted.metadata.items()):
+        m = f"m{number}"
+        joins += f" JOIN thread_metadata {m} ON {m}.thread_seq = t.seq"
+        joins += f" AND {m}.project = ? AND {m}.name = ? AND {m}.value = ?"
+        filters += [project, name, value]
+    sql = _THREADS.format(joins=joins, way="DESC" if _descending(query) else "ASC")
+    return _rows(query, (yield Query(sql, (*filters, project, low, high, query.limit + 1))))
+
+
+def _bounds(kind: Kind, scope: tuple[str, ...], query: PageQuery) -> Op[tuple[int, int]]:
+    """The page lies strictly between these two places."""
     low, high = 0, SEQ_MAX
     if query.after is not None:
         after_seq = yield from _seq(kind, scope, query.after)
@@ -42,19 +74,23 @@ def page(kind: Kind, project: str, parent_id: str | None, query: PageQuery, run_
     if query.before is not None:
         before_seq = yield from _seq(kind, scope, query.before)
         low, high = (max(low, before_seq), high) if query.descending else (low, min(high, before_seq))
-    # With `before` alone the items nearest to it are wanted: read from it backwards, then turn the page round.
-    backwards = query.before is not None and query.after is None
-    descending = query.descending is not backwards
-    if run_id is None:
-        sql = _PAGES[kind, descending]
-    else:
-        sql, scope = _PAGES_OF_RUN[descending], (run_id, *scope)
-    rows = list((yield Query(sql, (*scope, low, high, query.limit + 1))))
-    has_more = len(rows) > query.limit
-    del rows[query.limit :]
-    if backwards:
+    return low, high
+
+
+def _backwards(query: PageQuery) -> bool:
+    """With `before` alone the items nearest to it are wanted: read from it backwards, then turn the page round."""
+    return query.before is not None and query.after is None
+
+
+def _descending(query: PageQuery) -> bool:
+    return query.descending is not _backwards(query)
+
+
+def _rows(query: PageQuery, found: Sequence[Row]) -> Rows:
+    rows = list(found[: query.limit])
+    if _backwards(query):
         rows.reverse()
-    return Rows(ids=[row[0] for row in rows], bodies=[row[1] for row in rows], has_more=has_more)
+    return Rows(ids=[row[0] for row in rows], bodies=[row[1] for row in rows], has_more=len(found) > query.limit)
 
 
 def _seq(kind: Kind, scope: tuple[str, ...], cursor: str) -> Op[int]:

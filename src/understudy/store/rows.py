@@ -17,6 +17,7 @@ from understudy.ports import (
     StoredKey,
     StoredMessage,
     StoredRun,
+    ThreadFilter,
 )
 from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
 from understudy.store.operations import Op
@@ -69,6 +70,9 @@ class RowStore(Store):
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
         return await self._read(threads.thread_exists(project, thread_id))
+
+    async def threads(self, project: ProjectId, query: PageQuery, wanted: ThreadFilter) -> Rows:
+        return await self._read(pages.threads(project, query, wanted))
 
     async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread:
         return await self._write(partial(threads.update_thread, project, thread_id, change))

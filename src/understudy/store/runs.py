@@ -19,7 +19,7 @@ from understudy.store.facts import log_facts, write_changes
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
 from understudy.store.scope import ACTIVE, BODY, hold_thread
-from understudy.store.threads import add_thread
+from understudy.store.threads import add_thread, note_assistant
 from understudy.wire.runs import Run
 
 # The partial unique index runs_one_active decides which of two racing runs gets the thread. The loser updates nothing
@@ -57,7 +57,7 @@ _EXPIRED = (
     f"SELECT id FROM runs WHERE status IN {ACTIVE} AND expires_at <= ? "
     "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY expires_at, seq LIMIT ?"
 )
-_RENEW = "UPDATE runs SET lease_until = ? WHERE id = ? AND lease_owner = ? RETURNING id"
+_RENEW = "UPDATE runs SET lease_until = ? WHERE id = ? AND lease_owner = ? RETURNING status"
 
 
 def add_run(new: NewRun) -> Op[int]:
@@ -87,6 +87,7 @@ def add_run(new: NewRun) -> Op[int]:
         raise ThreadBusy(run.thread_id, winner)
     # The run has the thread now, so these are let in where `add_message` would be refused.
     yield from insert_messages(run.thread_id, new.messages)
+    yield from note_assistant(run.thread_id, run.assistant_id)
     yield from write_changes(RunState(run=run), new.state, new.facts, 0)
     return (yield from log_facts(run.id, 0, new.facts))
 
@@ -152,11 +153,12 @@ def expired(now: int, limit: int) -> Op[Sequence[RunId]]:
 
 
 def renew(owner: str, run_ids: Sequence[RunId], until: float) -> Op[Sequence[RunId]]:
-    held = []
+    going_on = []
     for run_id in run_ids:
-        if (yield Query(_RENEW, (until, run_id, owner))):
-            held.append(run_id)  # noqa: PERF401 - an operation yields its queries: no comprehension may
-    return held
+        rows = yield Query(_RENEW, (until, run_id, owner))
+        if rows and rows[0][0] != "cancelling":
+            going_on.append(run_id)
+    return going_on
 
 
 def _columns(lease: Lease | None) -> tuple[str | None, float | None]:

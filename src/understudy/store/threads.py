@@ -1,6 +1,6 @@
 """Threads' rows, and the end of everything under one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from understudy.core.ids import RunId
@@ -11,23 +11,45 @@ from understudy.store.operations import Op, Query
 from understudy.store.scope import BODY, active_run
 from understudy.wire.threads import Thread
 
-_INSERT = "INSERT INTO threads (id, project, messages, body) VALUES (?, ?, 0, ?)"
-_UPDATE = "UPDATE threads SET body = ? WHERE id = ?"
+_INSERT = "INSERT INTO threads (id, project, messages, body) VALUES (?, ?, 0, ?) RETURNING seq"
+_UPDATE = "UPDATE threads SET body = ? WHERE id = ? RETURNING seq"
+_ADD_METADATA = "INSERT INTO thread_metadata (project, name, value, thread_seq) VALUES "
+_CLEAR_METADATA = "DELETE FROM thread_metadata WHERE thread_seq = ?"
+# Written at the assistant's first run on the thread, and found written at the others.
+_ADD_ASSISTANT = (
+    "INSERT INTO thread_assistants (assistant_id, thread_seq) SELECT CAST(? AS TEXT), seq FROM threads WHERE id = ? "
+    "ON CONFLICT DO NOTHING"
+)
 
 # In this order: what names its parent goes before the parent. Indexes: runs_by_thread, steps_by_run, the fact's key,
-# messages_by_thread. A thread's rows are deleted in one statement each, however many: a reader never sees half of them.
+# messages_by_thread, thread_metadata_by_thread, thread_assistants_by_thread. A thread's rows are deleted in one
+# statement each, however many: a reader never sees half of them.
 _DELETES: Final = (
     "DELETE FROM facts WHERE run_id IN (SELECT id FROM runs WHERE thread_id = ?)",
     "DELETE FROM steps WHERE run_id IN (SELECT id FROM runs WHERE thread_id = ?)",
     "DELETE FROM runs WHERE thread_id = ?",
     "DELETE FROM messages WHERE thread_id = ?",
+    "DELETE FROM thread_metadata WHERE thread_seq = (SELECT seq FROM threads WHERE id = ?)",
+    "DELETE FROM thread_assistants WHERE thread_seq = (SELECT seq FROM threads WHERE id = ?)",
     "DELETE FROM threads WHERE id = ?",
 )
 
 
 def add_thread(project: str, thread: Thread, messages: Sequence[StoredMessage]) -> Op[None]:
-    yield Query(_INSERT, (thread.id, project, encode(thread)))
+    rows = yield Query(_INSERT, (thread.id, project, encode(thread)))
+    yield from _add_metadata(project, rows[0][0], thread.metadata)
     yield from insert_messages(thread.id, messages)
+
+
+def _add_metadata(project: str, thread_seq: int, metadata: Mapping[str, str]) -> Op[None]:
+    if metadata:
+        columns = [column for name, value in metadata.items() for column in (project, name, value, thread_seq)]
+        yield Query(_ADD_METADATA + ", ".join(["(?, ?, ?, ?)"] * len(metadata)), tuple(columns))
+
+
+def note_assistant(thread_id: str, assistant_id: str) -> Op[None]:
+    """The assistant has run on this thread."""
+    yield Query(_ADD_ASSISTANT, (assistant_id, thread_id))
 
 
 def thread_exists(project: str, thread_id: str) -> Op[bool]:
@@ -38,8 +60,12 @@ def update_thread(project: str, thread_id: str, change: Callable[[Thread], Threa
     rows = yield Query(BODY["thread"], (thread_id, project), locks=True)
     if not rows:
         raise Missing("thread", thread_id)
-    changed = change(decode_thread(rows[0][0]))
-    yield Query(_UPDATE, (encode(changed), thread_id))
+    before = decode_thread(rows[0][0])
+    changed = change(before)
+    rows = yield Query(_UPDATE, (encode(changed), thread_id))
+    if changed.metadata != before.metadata:
+        yield Query(_CLEAR_METADATA, (rows[0][0],))
+        yield from _add_metadata(project, rows[0][0], changed.metadata)
     return changed
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Raw, Struct
 
-from understudy.wire.base import Object
+from understudy.wire.base import Metadata, Object
 
 
 class Page(Object, frozen=True, kw_only=True):
@@ -22,6 +22,19 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     order: Literal["asc", "desc"] = "desc"
     after: str | None = None
     before: str | None = None
+
+
+class ListThreadsQuery(ListQuery, frozen=True, kw_only=True):
+    """`GET /threads`, which the vendor's service never had. `metadata[KEY]=VALUE` may be given for several keys."""
+
+    metadata: Metadata = {}
+    assistant_id: str | None = None
+
+
+class RunQuery(Struct, frozen=True, kw_only=True):
+    """`wait`: seconds to hold the answer back until the run rests."""
+
+    wait: Annotated[float, Meta(ge=0, le=120)] | None = None
 
 
 class ListMessagesQuery(ListQuery, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ everything else (runs of other processes, runs whose worker was lost) is found b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
@@ -22,15 +23,34 @@ log = structlog.get_logger()
 
 
 class Worker:
-    """A desk of `places`: that many runs at a time. Without any it only sweeps. Belongs to one event loop."""
+    """A desk of `places`: that many runs at a time. Without any it only sweeps. Belongs to one event loop.
 
-    def __init__(self, store: Store, journal: Journal, bus: Bus, clock: Clock, *, owner: str, places: int) -> None:
+    A lease is for `lease_seconds`, renewed every `renew_seconds`; queued runs of other processes, runs whose lease ran
+    out and runs whose time is over are looked for every `sweep_seconds`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        bus: Bus,
+        clock: Clock,
+        *,
+        owner: str,
+        places: int,
+        lease_seconds: float = LEASE_SECONDS,
+        renew_seconds: float = LEASE_RENEW_SECONDS,
+        sweep_seconds: float = SWEEP_SECONDS,
+    ) -> None:
         self.owner = owner
         self._store = store
         self._journal = journal
         self._bus = bus
         self._clock = clock
         self._places = places
+        self._lease_seconds = lease_seconds
+        self._renew_seconds = renew_seconds
+        self._sweep_seconds = sweep_seconds
         self._reserved = 0
         self._working: dict[RunId, asyncio.Task[None]] = {}
         self._chores: list[asyncio.Task[None]] = []
@@ -40,17 +60,21 @@ class Worker:
     # --- the desk: what requests of this process use
 
     def reserve(self) -> Lease | None:
-        if self._stopping or self._loop is None or self._room() <= 0:
+        if self._loop is None or self._room() <= 0:
             return None
         self._reserved += 1
         return self._lease()
 
     def begin(self, stored: StoredRun) -> None:
         self._reserved -= 1
-        self._take(stored)
+        if self._stopping:
+            log.warning("run_left_to_its_lease", run_id=stored.state.run.id)
+        else:
+            self._take(stored)
 
     def release(self) -> None:
-        self._reserved -= 1
+        with self._making_room():
+            self._reserved -= 1
 
     # --- life
 
@@ -65,18 +89,31 @@ class Worker:
     async def stop(self) -> None:
         """Takes nothing new and hands on what is being worked on."""
         self._stopping = True
-        tasks = [*self._chores, *self._working.values()]
-        for task in tasks:
+        self._bus.wake()
+        claim, *others = self._chores
+        for chore in others:
+            chore.cancel()
+        # A claim that is being written is waited for, so that its run is handed on with the rest.
+        await asyncio.gather(claim, *others, return_exceptions=True)
+        for task in self._working.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._working.values(), return_exceptions=True)
 
     # --- within
 
     def _room(self) -> int:
-        return self._places - self._reserved - len(self._working)
+        return 0 if self._stopping else self._places - self._reserved - len(self._working)
+
+    @contextmanager
+    def _making_room(self) -> Iterator[None]:
+        """Wakes the claim if there was no room before: runs may have been left in the queue."""
+        was_full = self._room() <= 0
+        yield
+        if was_full:
+            self._bus.wake()
 
     def _lease(self) -> Lease:
-        return Lease(owner=self.owner, until=self._clock() + LEASE_SECONDS)
+        return Lease(owner=self.owner, until=self._clock() + self._lease_seconds)
 
     def _take(self, stored: StoredRun) -> None:
         assert self._loop is not None
@@ -86,38 +123,41 @@ class Worker:
         task.add_done_callback(lambda done: self._put_down(run_id, done))
 
     def _put_down(self, run_id: RunId, done: asyncio.Task[None]) -> None:
-        was_full = self._room() <= 0
         if self._working.get(run_id) is done:
-            del self._working[run_id]
-        if was_full:
-            self._bus.wake()
+            with self._making_room():
+                del self._working[run_id]
         if not done.cancelled() and (error := done.exception()) is not None:
             log.error("run_dropped", run_id=run_id, exc_info=error)
 
     async def _claim_when_woken(self) -> None:
-        await self._bus.wait_for_work(SWEEP_SECONDS)
+        await self._bus.wait_for_work(self._sweep_seconds)
         while (room := self._room()) > 0:
-            found = await self._store.claimable(self._clock(), limit=room)
-            for run_id in found:
-                if run_id not in self._working:
-                    await self._claim(run_id)
-            if len(found) < room:
+            # Our own are among them where their leases could not be renewed in time: they must not hide the others.
+            found = await self._store.claimable(self._clock(), limit=room + len(self._working))
+            claims = [await self._claim(run_id) for run_id in found if run_id not in self._working]
+            if not any(claims):
                 return
 
-    async def _claim(self, run_id: RunId) -> None:
-        """Takes the run if nobody else does first: of two workers that try, one append is refused."""
+    async def _claim(self, run_id: RunId) -> bool:
+        """Takes the run if nobody else does first: of two workers that try, one append is refused.
+
+        Whether it moved on by this.
+        """
         stored = await self._store.run(run_id)
         if stored is None or self._room() <= 0:
-            return
+            return False
+        if stored.lease is not None and stored.lease.until > self._clock():
+            return False  # somebody took it since it was found
         self._reserved += 1
         try:
             claimed = await self._claimed(stored)
         except (SeqConflict, Superseded, Missing):
-            claimed = None
+            return False
         finally:
             self._reserved -= 1
-        if claimed is not None and claimed.state.run.status == "in_progress":
+        if claimed.state.run.status == "in_progress":
             self._take(claimed)
+        return True
 
     async def _claimed(self, stored: StoredRun) -> StoredRun:
         now = int(self._clock())
@@ -125,22 +165,23 @@ class Worker:
             return await self._journal.append(stored, decide(stored.state, Claim(at=now)), lease=self._lease())
         # Naming the lost owner makes the second of two workers that take the run over lose, also without a new fact.
         lost = None if stored.lease is None else stored.lease.owner
-        log.warning("run_taken_over", run_id=stored.state.run.id, lost=lost)
         decision = decide(stored.state, WorkerLost(at=now))
+        log.warning("run_taken_over", run_id=stored.state.run.id, lost=lost)
         goes_on = decision.after.run.status == "in_progress"
         return await self._journal.append(stored, decision, owner=lost, lease=self._lease() if goes_on else None)
 
     async def _renew_after_a_while(self) -> None:
-        await asyncio.sleep(LEASE_RENEW_SECONDS)
-        mine = list(self._working)
-        if mine:
-            kept = set(await self._store.renew(self.owner, mine, self._clock() + LEASE_SECONDS))
-            for run_id in mine:
-                if run_id not in kept:
+        await asyncio.sleep(self._renew_seconds)
+        asked = dict(self._working)
+        if asked:
+            kept = set(await self._store.renew(self.owner, list(asked), self._lease().until))
+            for run_id, task in asked.items():
+                # With another task by now the run has rested meanwhile, and was begun again under a new lease.
+                if run_id not in kept and self._working.get(run_id) is task:
                     self._bus.interrupt(run_id)
 
     async def _sweep_after_a_while(self, sweep: Sweep) -> None:
-        await asyncio.sleep(SWEEP_SECONDS)
+        await asyncio.sleep(self._sweep_seconds)
         await sweep.once()
 
     async def _forever(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
@@ -150,7 +191,7 @@ class Worker:
                 await chore()
             except StoreUnavailable as error:
                 log.warning("chore_failed", chore=name, reason=str(error))
-                await asyncio.sleep(SWEEP_SECONDS)
+                await asyncio.sleep(self._sweep_seconds)
             except Exception:
                 log.exception("chore_crashed", chore=name)
-                await asyncio.sleep(SWEEP_SECONDS)
+                await asyncio.sleep(self._sweep_seconds)

@@ -50,6 +50,9 @@ from understudy.wire.steps import (
 )
 
 ACTIVE: Final[frozenset[RunStatus]] = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
+RESTS: Final[frozenset[RunStatus]] = frozenset(
+    {"requires_action", "completed", "failed", "incomplete", "expired", "cancelled"}
+)
 TERMINAL: Final[frozenset[RunStatus]] = frozenset({"completed", "failed", "incomplete", "expired", "cancelled"})
 
 

@@ -21,6 +21,11 @@ def first(d: Dialect) -> Sequence[str]:
         # `messages` is how many the thread holds.
         "threads": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
             messages {d.integer} NOT NULL, body {d.bytes} NOT NULL""",
+        # What threads are looked up by: a thread's metadata, and the assistants that ran on it.
+        "thread_metadata": f"""project TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+            thread_seq {d.integer} NOT NULL, PRIMARY KEY (project, name, value, thread_seq)""",
+        "thread_assistants": f"""assistant_id TEXT NOT NULL, thread_seq {d.integer} NOT NULL,
+            PRIMARY KEY (assistant_id, thread_seq)""",
         "messages": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, run_id TEXT,
             status TEXT NOT NULL, tokens {d.integer} NOT NULL, body {d.bytes} NOT NULL""",
         # `last_fact` is the number of the run's last fact and guards every append.
@@ -34,6 +39,9 @@ def first(d: Dialect) -> Sequence[str]:
     }
     indexes = (
         "INDEX assistants_by_project ON assistants (project, seq)",
+        "INDEX threads_by_project ON threads (project, seq)",
+        "INDEX thread_metadata_by_thread ON thread_metadata (thread_seq)",
+        "INDEX thread_assistants_by_thread ON thread_assistants (thread_seq)",
         "INDEX messages_by_thread ON messages (thread_id, seq)",
         # Only what runs wrote has a run: the many messages of users cost no entry.
         "INDEX messages_by_run ON messages (thread_id, run_id, seq) WHERE run_id IS NOT NULL",

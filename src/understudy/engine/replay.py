@@ -1,0 +1,115 @@
+"""What a reader that comes late is shown of the fact log: the facts, and deltas in the place of those long gone.
+
+Pure. The SDKs put a message together from its deltas, so each message and call that is shown from its creation gets
+its whole content as one delta. What a lost worker had begun and another began anew was never there.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, get_args
+
+import msgspec
+from msgspec import Struct
+
+from understudy.core.chat.deltas import whole_calls_deltas, whole_message_deltas
+from understudy.engine.frames import delta_frame, logged_frame
+from understudy.ports import DISCARDED, Frame, LoggedFact
+from understudy.wire.events import RESTING, StepEvent
+from understudy.wire.messages import Message
+from understudy.wire.runs import Run
+from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCalls
+
+_STEP_ENDS: Final = frozenset(get_args(StepEvent)) - {"thread.run.step.created", "thread.run.step.in_progress"}
+
+
+class _Named(Struct):
+    id: str
+
+
+class _Discarded(Struct):
+    step_id: str
+    message_id: str | None
+
+
+def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
+    """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen."""
+    gone = _discarded(facts)
+    reader = _Replay()
+    frames: list[Frame] = []
+    for fact in facts:
+        if fact.event == DISCARDED or (gone and _id(fact) in gone):
+            frames.append(Frame(fact.seq, DISCARDED, b""))  # has its place, and is not shown
+        else:
+            frames += reader.frames(fact)
+    return frames
+
+
+def settled(facts: Sequence[LoggedFact]) -> Sequence[LoggedFact]:
+    """As many of the facts as end with no step open, unless the run rests with it: only then they tell it in full."""
+    end, begun = 0, False
+    for place, fact in enumerate(facts, 1):
+        if fact.event == "thread.run.step.created":
+            begun = True
+        elif fact.event == DISCARDED or fact.event in _STEP_ENDS:
+            begun = False
+        if not begun or fact.event in RESTING:
+            end = place
+    return facts[:end]
+
+
+def _discarded(facts: Sequence[LoggedFact]) -> frozenset[str]:
+    found = [msgspec.json.decode(fact.data, type=_Discarded) for fact in facts if fact.event == DISCARDED]
+    return frozenset(id_ for one in found for id_ in (one.step_id, one.message_id) if id_ is not None)
+
+
+def _id(fact: LoggedFact) -> str:
+    return msgspec.json.decode(fact.data, type=_Named).id
+
+
+class _Replay:
+    """Remembers what was created and not yet told in full."""
+
+    def __init__(self) -> None:
+        self._message: str | None = None
+        self._calls: str | None = None
+
+    def frames(self, fact: LoggedFact) -> Iterator[Frame]:
+        yield from self._before(fact)
+        yield logged_frame(fact)
+
+    def _before(self, fact: LoggedFact) -> Iterator[Frame]:
+        match fact.event:
+            case "thread.message.created":
+                self._message = _id(fact)
+            case "thread.message.completed" | "thread.message.incomplete":
+                yield from self._message_deltas(msgspec.json.decode(fact.data, type=Message))
+            case "thread.run.step.created":
+                step = msgspec.json.decode(fact.data, type=RunStep)
+                self._calls = step.id if isinstance(step.step_details, ToolCalls) else None
+            case "thread.run.requires_action":
+                yield from self._call_deltas(_required(msgspec.json.decode(fact.data, type=Run)))
+            case event if event in _STEP_ENDS:
+                yield from self._call_deltas(_functions(msgspec.json.decode(fact.data, type=RunStep)))
+
+    def _message_deltas(self, message: Message) -> Iterator[Frame]:
+        if message.id == self._message:
+            yield from map(delta_frame, whole_message_deltas(message))
+        self._message = None
+
+    def _call_deltas(self, calls: Sequence[FunctionCall]) -> Iterator[Frame]:
+        if self._calls is not None:
+            yield from map(delta_frame, whole_calls_deltas(self._calls, calls))
+        self._calls = None
+
+
+def _functions(step: RunStep) -> list[FunctionCall]:
+    calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCalls) else []
+    return [call for call in calls if isinstance(call, FunctionCall)]
+
+
+def _required(run: Run) -> list[FunctionCall]:
+    if run.required_action is None:
+        return []
+    return [
+        FunctionCall(id=call.id, function=FunctionOutcome(name=call.function.name, arguments=call.function.arguments))
+        for call in run.required_action.submit_tool_outputs.tool_calls
+    ]
