@@ -134,9 +134,7 @@ async def test_the_run_fails_and_says_why(scenes: dict[str, Scene], name: str) -
 
 
 @pytest.mark.parametrize("name", FAULTS)
-async def test_the_stream_ends_with_the_failure_and_what_was_said_is_kept(
-    scenes: dict[str, Scene], name: str
-) -> None:
+async def test_the_stream_ends_with_the_failure_and_what_was_said_is_kept(scenes: dict[str, Scene], name: str) -> None:
     fault, scene = FAULTS[name], scenes[name]
     names = [event.name for event in scene.events]
     steps, messages = await scene.talk.steps(scene.run), (await scene.talk.messages())[1:]
@@ -170,9 +168,7 @@ async def test_no_message_gives_the_model_servers_address_away(
 
 
 @pytest.mark.parametrize("status", [503, 429, 500])
-async def test_a_busy_model_server_that_recovers_is_no_failure(
-    talk: Talk, model: ScriptedModel, status: int
-) -> None:
+async def test_a_busy_model_server_that_recovers_is_no_failure(talk: Talk, model: ScriptedModel, status: int) -> None:
     model.script(Failure(status), Reply("Here I am."))
     run = await talk.until(await talk.run(), "completed", "failed")
     assert run["status"] == "completed"
@@ -180,9 +176,7 @@ async def test_a_busy_model_server_that_recovers_is_no_failure(
     assert model.chats[0].body == model.chats[1].body
 
 
-async def test_a_failure_in_the_second_turn_keeps_what_the_first_one_cost(
-    client: Client, model: ScriptedModel
-) -> None:
+async def test_a_failure_in_the_second_turn_keeps_what_the_first_one_cost(client: Client, model: ScriptedModel) -> None:
     talk = await Talk.begin(client, tools=[WEATHER])
     model.script(Reply(Call("call_a", "weather", "{}")), Reply("We", Cut()))
     run = await talk.run()
