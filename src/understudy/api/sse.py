@@ -35,7 +35,7 @@ class EventStream(Response):
             await self._relay(send)
         except asyncio.CancelledError:
             # The server is being stopped, and has waited for this stream for long enough.
-            await send(_end(errors.stream_broken()))
+            await send(_end(b"", errors.stream_broken()))
             raise
         finally:
             watch.cancel()
@@ -50,7 +50,7 @@ class EventStream(Response):
                 break
             await send(_piece(unsent))
             unsent = b""
-        await send(_end(self._fault(), unsent))
+        await send(_end(unsent, self._fault()))
 
     def _fault(self) -> errors.ApiError | None:
         if self._stream.finished:
@@ -71,7 +71,7 @@ class EventStream(Response):
                 return
 
 
-def _end(error: errors.ApiError | None, unsent: bytes = b"") -> dict[str, object]:
+def _end(unsent: bytes, error: errors.ApiError | None) -> dict[str, object]:
     last = b"" if error is None else sse_error(error_envelope(error, flat=True))
     return {"type": "http.response.body", "body": unsent + last + DONE, "more_body": False}
 

@@ -21,6 +21,7 @@ SWEEP_SECONDS: Final = 1.0
 RUNS_PER_WORKER_MAX: Final = 2_000  # a run that waits for its model costs some 50 KB and no time
 TURNS_PER_RUN_MAX: Final = 100
 CONFLICT_RETRIES_MAX: Final = 10
+WAITING_RUNS_PER_THREAD_MAX: Final = 100  # with `busy_thread = "queue"`; one more is refused as without it
 
 CONTEXT_WINDOW_TOKENS: Final = 128_000
 CONTEXT_PAGE_MESSAGES: Final = 100

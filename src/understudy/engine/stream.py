@@ -56,10 +56,7 @@ class RunStream:
         held = self._follower.held_from
         if held is not None and held <= self._given.seq + 1:
             return []
-        facts = await self._facts()
-        if not facts and held is None:
-            await self._close_if_gone()
-        return self._from_log(facts, held)
+        return await self._from_elsewhere() if held is None else self._from_log(await self._facts(), held)
 
     async def _close_if_gone(self) -> None:
         """Of a run that was deleted before this stream followed it, or by another process, nothing will ever come."""

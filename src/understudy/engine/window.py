@@ -16,10 +16,10 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
     reach = Reach(run, prompt_budget(run, progress.usage, context_window_tokens, correction))
     newest_first: list[Entry] = []
     own: dict[str, Message] = {}
-    before_seq: int | None = None
+    before: StoredMessage | None = None
     whole = False
     while not reach.enough:
-        page = await store.recent_messages(thread_id, before_seq=before_seq, limit=CONTEXT_PAGE_MESSAGES)
+        page = await store.recent_messages(thread_id, before=before, limit=CONTEXT_PAGE_MESSAGES)
         for one in page:
             if one.message.run_id == run.id:
                 own[one.message.id] = one.message
@@ -30,7 +30,7 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
         if len(page) < CONTEXT_PAGE_MESSAGES:
             whole = True
             break
-        before_seq = page[-1].seq
+        before = page[-1]
         # A read may keep the event loop to itself: between the pages of a long thread the others have their turn.
         await asyncio.sleep(0)
     oldest_first = () if whole else await store.first_messages(thread_id, limit=CONTEXT_HEAD_MESSAGES)
