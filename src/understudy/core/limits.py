@@ -21,7 +21,7 @@ LOG_LOOK_SECONDS: Final = 1.0  # after this silence a stream looks whether its r
 LEASE_SECONDS: Final = 15.0
 LEASE_RENEW_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 1.0
-RUNS_PER_WORKER_MAX: Final = 256
+RUNS_PER_WORKER_MAX: Final = 2_000  # a run that waits for its model costs some 50 KB and no time
 TURNS_PER_RUN_MAX: Final = 100
 CONFLICT_RETRIES_MAX: Final = 10
 WAITING_RUNS_PER_THREAD_MAX: Final = 100  # with `busy_thread = "queue"`; one more is refused as without it
@@ -50,7 +50,7 @@ UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
 UPSTREAM_ERROR_WORDS_MAX: Final = 500  # characters of a model server's own words that a client is shown
 UPSTREAM_LIST_BYTES_MAX: Final = 8 * 1024 * 1024  # of an answer to GET /models
 UPSTREAM_LIST_SECONDS: Final = 10.0  # longest wait for one of several servers' models, so that it does not hide theirs
-UPSTREAM_CONNECTIONS_MAX: Final = 1_024
+UPSTREAM_CONNECTIONS_MAX: Final = 4_096  # more than runs have places: requests pass straight through too
 UPSTREAM_KEEPALIVE_SECONDS: Final = 4.0  # uvicorn and Node close idle connections after 5: be the first to let go
 UPSTREAM_DRAIN_SECONDS: Final = 0.1  # longest wait for the end of a body after `[DONE]`, to keep its connection
 UPSTREAM_LOOK_SECONDS: Final = 1.0  # how often a waiting reader's connection is looked at
