@@ -78,6 +78,18 @@ async def test_closing_a_follower_ends_its_wait(bus: Bus) -> None:
     assert await follower.next() == ()
 
 
+async def test_a_nudge_breaks_one_wait_and_closes_nothing(bus: Bus) -> None:
+    follower = bus.follow(RUN)
+    follower.nudge()
+    waiting = asyncio.create_task(follower.next())
+    await asyncio.sleep(0)
+    follower.nudge()
+    assert await waiting == ()
+    assert not follower.closed
+    bus.publish(RUN, [fact(1)])
+    assert [frame.seq for frame in await follower.next()] == [1]
+
+
 async def test_retiring_a_run_closes_its_followers(bus: Bus) -> None:
     follower = bus.follow(RUN)
     waiting = asyncio.create_task(follower.next())

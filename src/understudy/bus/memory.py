@@ -47,13 +47,17 @@ class MemoryFollower:
         self._taken = topic.dropped
         self._waiter: asyncio.Future[None] | None = None
         self._torn = False  # frames were dropped before they were taken
-        self._closed = False
+        self._nudged = False
+        self.closed = False
         self.held_from = topic.held_from
 
     async def next(self) -> Sequence[Frame]:
-        while not self._closed:
+        while not self.closed:
             if frames := self._not_taken():
                 return frames
+            if self._nudged:
+                self._nudged = False
+                break
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return ()
@@ -76,9 +80,14 @@ class MemoryFollower:
             self._waiter.set_result(None)
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._let_go(self)
+            self.wake()
+
+    def nudge(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._nudged = True
             self.wake()
 
 
