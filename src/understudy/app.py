@@ -117,6 +117,7 @@ class Understudy:
             run_lifetime_seconds=settings.run_lifetime_seconds,
             body_bytes_max=settings.body_bytes_max,
             lenient=settings.unknown_keys == "drop",
+            queue_when_busy=settings.busy_thread == "queue",
         )
         return Edge(
             V1Answers(router(operations(services), version=__version__)),

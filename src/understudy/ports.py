@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from understudy.core import errors
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
+from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, RunSettings, RunState
 from understudy.wire.assistants import Assistant
 from understudy.wire.chat import ChatRequest, Chunk
@@ -43,12 +44,14 @@ class StoredAssistant(Struct, frozen=True, kw_only=True):
 class StoredMessage(Struct, frozen=True, kw_only=True):
     """A message with the number of tokens that its content costs, counted when it was written.
 
-    `seq` is its place in insertion order, over all threads; 0 before it is stored.
+    `seq` is its place in insertion order, over all threads; 0 before it is stored. `turn` is of a message that was
+    added to a busy thread: models read it behind the thread's message with that `seq`.
     """
 
     message: Message
     tokens: int
     seq: int = 0
+    turn: int | None = None
 
 
 class Lease(Struct, frozen=True, kw_only=True):
@@ -78,6 +81,14 @@ class NewRun(Struct, frozen=True, kw_only=True):
     messages: Sequence[StoredMessage] = ()
     thread: Thread | None = None
     lease: Lease | None = None
+    if_busy: Decision | None = None  # written instead where a run is active: this one waits for its turn
+
+
+class Begun(Struct, frozen=True, kw_only=True):
+    """`seq` is the number of the run's last fact. `waits`: `if_busy` was written, and the lease is not taken."""
+
+    seq: int
+    waits: bool = False
 
 
 class Append(Struct, frozen=True, kw_only=True):
@@ -95,6 +106,13 @@ class Append(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     lease: Lease | Literal["keep"] | None = "keep"
     message_tokens: int = 0  # of the message that these facts complete
+
+
+class Appended(Struct, frozen=True, kw_only=True):
+    """`seq` is the number of the run's last fact. `released` waited for this run's end and may be taken now."""
+
+    seq: int
+    released: RunId | None = None
 
 
 class LoggedFact(Struct, frozen=True):
@@ -214,12 +232,12 @@ class Store(Protocol):
     async def update_thread(self, project: ProjectId, thread_id: str, change: Callable[[Thread], Thread]) -> Thread: ...
 
     async def delete_thread(self, project: ProjectId, thread_id: str) -> Sequence[RunId] | None:
-        """Everything under the thread goes with it. The ids of runs that were active; `None`: no such thread."""
+        """Everything under the thread goes with it. The ids of runs that were active, or waited; `None`: no thread."""
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage) -> None:
-        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
+        """Raises `Missing` (the thread), `ThreadFull`; `ThreadBusy` unless it may `queue` for runs that come later."""
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -228,12 +246,12 @@ class Store(Protocol):
     async def delete_message(self, project: ProjectId, thread_id: str, message_id: str) -> bool: ...
 
     async def recent_messages(
-        self, thread_id: ThreadId, *, before_seq: int | None, limit: int
+        self, thread_id: ThreadId, *, before: StoredMessage | None, limit: int
     ) -> Sequence[StoredMessage]:
-        """Newest first, strictly before `before_seq`; messages still in progress are left out."""
+        """What the active run may read, newest first as models read it, before `before`; nothing still in progress."""
 
     async def first_messages(self, thread_id: ThreadId, *, limit: int) -> Sequence[StoredMessage]:
-        """Oldest first; messages still in progress are left out."""
+        """Oldest first, of what the active run may read; messages still in progress are left out."""
 
     # objects as JSON, for answers that need no decision
 
@@ -247,13 +265,13 @@ class Store(Protocol):
 
     # runs
 
-    async def add_run(self, new: NewRun) -> int:
-        """The number of the last fact. Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+    async def add_run(self, new: NewRun) -> Begun:
+        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
 
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
-    async def append(self, append: Append) -> int:
-        """The number of the last fact. Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
+    async def append(self, append: Append) -> Appended:
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""
@@ -264,7 +282,7 @@ class Store(Protocol):
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]: ...
 
     async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        """Runs that a worker should take, oldest first: queued and free, or worked on under a lease that ran out."""
+        """Runs that a worker should take, oldest first: queued, free and in turn, or under a lease that ran out."""
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         """Extends leases; the ids of runs to go on with: still the owner's, and not being cancelled."""
@@ -305,9 +323,13 @@ class Follower(Protocol):
     """A place in a run's frames. `held_from` is the first fact number that the bus still has, `None` if it has none."""
 
     held_from: int | None
+    closed: bool
 
     async def next(self) -> Sequence[Frame]:
-        """All frames not yet taken, waiting for at least one. Empty: the follower was closed, or the bus is."""
+        """All frames not yet taken, waiting for at least one. Empty after `close` and after `nudge`."""
+
+    def nudge(self) -> None:
+        """Wakes whoever waits in `next`, once, with nothing."""
 
     def close(self) -> None:
         """Wakes whoever waits in `next`, for ever."""

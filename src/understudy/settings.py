@@ -145,6 +145,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Lifetime, _about(Group.RUNS, "Time after its creation at which a run that has not ended expires.")
     ] = limits.RUN_LIFETIME_SECONDS
 
+    busy_thread: Annotated[
+        Literal["refuse", "queue"],
+        _about(
+            Group.RUNS,
+            "What to do with a new run or message while a run is active on its thread: answer 400, or let it wait; "
+            "see docs/queue.md.",
+        ),
+    ] = "refuse"
+
     unknown_keys: Annotated[
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),

@@ -54,7 +54,7 @@ OPERATIONS = [
         answer=Run,
         streams=True,
     ),
-    operation("POST /threads/{thread_id}/messages", "createMessage", body=CreateMessage, answer=Message),
+    operation("POST /threads/{thread_id}/messages", "createMessage", body=CreateMessage, answer=Message, queues=True),
     operation("GET /threads/{thread_id}/messages", "listMessages", query=ListMessagesQuery, answer=Page, item=Message),
     operation(
         "POST /threads/{thread_id}/runs", "createRun", body=CreateRun, query=IncludeQuery, answer=Run, streams=True
@@ -126,6 +126,16 @@ def test_path_parameters_are_required_strings_and_lose_their_convertor() -> None
         "required": True,
         "schema": {"type": "string"},
     }
+
+
+def test_what_may_wait_for_a_busy_thread_says_with_which_header() -> None:
+    assert parameters("/threads/{thread_id}/messages", "post")["Understudy-Busy-Thread"] == {
+        "name": "Understudy-Busy-Thread",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "enum": ["refuse", "queue"]},
+    }
+    assert "Understudy-Busy-Thread" not in parameters("/threads/{thread_id}/messages", "get")
 
 
 def test_query_parameters_say_their_limits() -> None:

@@ -31,7 +31,7 @@ async def test_whatever_became_of_a_message_its_tokens_are_counted(
     model.script(Reply(*parts, finish=finish))
     await talk.stream()
     store = await open_sqlite(server.settings.database)
-    stored = await store.recent_messages(ThreadId(talk.thread["id"]), before_seq=None, limit=10)
+    stored = await store.recent_messages(ThreadId(talk.thread["id"]), before=None, limit=10)
     await store.close()
     assert len(stored) == 2
     for one in stored:

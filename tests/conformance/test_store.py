@@ -144,7 +144,7 @@ async def test_nothing_under_a_deleted_thread_is_left(store: Store) -> None:
     assert await store.run(life.id) is None
     assert await store.steps(life.id) == []
     assert await store.facts(life.id, after_seq=0, limit=100) == []
-    assert await store.recent_messages(ThreadId(thread_id), before_seq=None, limit=10) == []
+    assert await store.recent_messages(ThreadId(thread_id), before=None, limit=10) == []
     assert await store.claimable(NOON, limit=10) == [neighbour.id]
     missing = await refusal(Missing, store.append(life.append(life.state, [])))
     assert (missing.kind, missing.id) == ("run", life.id)
@@ -169,9 +169,9 @@ async def test_messages_come_back_with_their_tokens_newest_first(store: Store) -
     given = [message(thread_id, str(n), tokens=n) for n in range(5)]
     for stored in given:
         await store.add_message(PROJECT, stored)
-    newest = await store.recent_messages(thread_id, before_seq=None, limit=2)
+    newest = await store.recent_messages(thread_id, before=None, limit=2)
     assert [(s.message, s.tokens) for s in newest] == [(s.message, s.tokens) for s in (given[4], given[3])]
-    older = await store.recent_messages(thread_id, before_seq=newest[-1].seq, limit=10)
+    older = await store.recent_messages(thread_id, before=newest[-1], limit=10)
     assert [s.message.id for s in older] == [s.message.id for s in (given[2], given[1], given[0])]
     oldest = await store.first_messages(thread_id, limit=2)
     assert [s.message.id for s in oldest] == [s.message.id for s in given[:2]]
@@ -184,7 +184,7 @@ async def test_a_message_in_progress_is_listed_but_not_part_of_the_context(store
     await life.claim()
     await life.open_message()
     assert len((await store.page("message", PROJECT, thread_id, ALL)).ids) == 2
-    assert len(await store.recent_messages(ThreadId(thread_id), before_seq=None, limit=10)) == 1
+    assert len(await store.recent_messages(ThreadId(thread_id), before=None, limit=10)) == 1
     assert len(await store.first_messages(ThreadId(thread_id), limit=10)) == 1
 
 

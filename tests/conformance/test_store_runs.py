@@ -25,7 +25,18 @@ from support.store import (
 )
 from understudy.core.ids import ThreadId
 from understudy.core.run.state import Discarded, Progress, RunFact, RunState, StepFact
-from understudy.ports import Lease, LoggedFact, Missing, PageQuery, SeqConflict, Store, StoredRun, ThreadBusy
+from understudy.ports import (
+    Appended,
+    Begun,
+    Lease,
+    LoggedFact,
+    Missing,
+    PageQuery,
+    SeqConflict,
+    Store,
+    StoredRun,
+    ThreadBusy,
+)
 from understudy.wire.runs import Run, Usage
 from understudy.wire.steps import FunctionCall, FunctionOutcome, ToolCalls
 
@@ -56,7 +67,7 @@ async def test_a_run_begins_with_its_thread_its_messages_and_its_facts(store: St
     given = [message(made.id, "one"), message(made.id, "two")]
     lease = Lease(owner="w1", until=NOON + 15.5)
     new = new_run(made.id, thread=made, messages=given, lease=lease)
-    assert await store.add_run(new) == 2
+    assert await store.add_run(new) == Begun(seq=2)
     life = Life(store, new, 2)
     assert await _stored(store, life) == StoredRun(
         project=PROJECT, state=new.state, settings=settings(), seq=2, lease=lease
@@ -79,7 +90,7 @@ async def test_of_twenty_runs_begun_at_once_one_gets_the_thread(store: Store) ->
     thread_id = await begun_thread(store)
     given = [new_run(thread_id, messages=[message(thread_id)]) for _ in range(20)]
     outcomes = await asyncio.gather(*(store.add_run(new) for new in given), return_exceptions=True)
-    winners = [new.state.run.id for new, outcome in zip(given, outcomes, strict=True) if outcome == 2]
+    winners = [new.state.run.id for new, outcome in zip(given, outcomes, strict=True) if outcome == Begun(seq=2)]
     losers = [outcome for outcome in outcomes if isinstance(outcome, ThreadBusy)]
     assert len(winners) == 1
     assert [(busy.thread_id, busy.run_id) for busy in losers] == [(thread_id, winners[0])] * 19
@@ -147,7 +158,7 @@ async def test_what_a_run_wrote_is_read_where_clients_look_for_it(store: Store) 
     assert body is not None
     assert msgspec.json.decode(body)["status"] == "completed"
     assert [s.status for s in await store.steps(life.id)] == ["completed"]
-    (recent,) = await store.recent_messages(ThreadId(life.thread_id), before_seq=None, limit=5)
+    (recent,) = await store.recent_messages(ThreadId(life.thread_id), before=None, limit=5)
     assert (recent.message.id, recent.tokens) == (said.id, 9)
 
 
@@ -208,17 +219,17 @@ async def test_of_many_appends_to_one_state_one_is_taken(store: Store) -> None:
         for n in range(20)
     ]
     outcomes = await asyncio.gather(*(store.append(append) for append in appends), return_exceptions=True)
-    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["SeqConflict"] * 19 + ["int"]
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended"] + ["SeqConflict"] * 19
     lease = (await _stored(store, life)).lease
     assert lease is not None
-    assert outcomes[int(lease.owner[1:])] == 3
+    assert outcomes[int(lease.owner[1:])] == Appended(seq=3)
 
 
 async def test_an_owner_who_lost_the_lease_can_append_no_more(store: Store) -> None:
     life = await Life.begin(store, await begun_thread(store))
     await life.claim(Lease(owner="early", until=NOON + 15.0))
     same = life.append(life.state, [], owner="early")
-    assert await store.append(same) == life.seq
+    assert await store.append(same) == Appended(seq=life.seq)
 
     taken = life.append(life.state, [], lease=Lease(owner="late", until=NOON + 30.0))
     await store.append(taken)
@@ -289,7 +300,7 @@ async def test_metadata_given_to_a_working_run_and_its_message_survives_the_next
     stored = await _stored(store, life)
     assert stored.state.run == replace(life.state.run, metadata={"who": "client"})
     assert stored.seq == life.seq
-    (recent,) = await store.recent_messages(ThreadId(life.thread_id), before_seq=None, limit=1)
+    (recent,) = await store.recent_messages(ThreadId(life.thread_id), before=None, limit=1)
     assert (recent.message.metadata, recent.message.content) == ({"m": "1"}, [text("Four.")])
 
 

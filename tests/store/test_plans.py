@@ -10,7 +10,7 @@ import pytest
 from support.store import NOON, PROJECT, message, new_run, thread
 from understudy.core.ids import RunId
 from understudy.ports import PageQuery, ThreadFilter
-from understudy.store import facts, keys, messages, pages, runs, threads
+from understudy.store import facts, keys, messages, pages, runs, threads, waiting
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
 from understudy.store.sqlite import SQLITE, _connect, _in_transaction
@@ -21,7 +21,8 @@ T = TypeVar("T")
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     connection = _connect(tmp_path / "u.db")
-    _in_transaction(connection, migrate_once(SQLITE))
+    while _in_transaction(connection, migrate_once(SQLITE)):
+        pass
     yield connection
     connection.close()
 
@@ -48,6 +49,9 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
     start = PageQuery(limit=20, descending=True)
     operations: list[Op[object]] = [
         runs.add_run(new),
+        messages.add_message(PROJECT, message(made.id), True),
+        waiting.newest_run(thread_id),
+        waiting.move_up(thread_id),
         runs.run(run_id),
         runs.claimable(NOON, 10),
         runs.expired(NOON + 900, 10),

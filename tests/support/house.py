@@ -175,7 +175,7 @@ class House:
 
     async def said(self, run: Run) -> list[str]:
         """The texts of the run's messages that have ended, oldest first."""
-        found = await self.store.recent_messages(thread_id(run), before_seq=None, limit=100)
+        found = await self.store.recent_messages(thread_id(run), before=None, limit=100)
         parts = [part for one in found[::-1] if one.message.run_id == run.id for part in one.message.content]
         return [part.text.value for part in parts if isinstance(part, TextPart)]
 

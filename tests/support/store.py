@@ -10,12 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from understudy.core.ids import PREFIXES, Kind, ProjectId, RunId
+from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, MessageFact, Progress, RunFact, RunSettings, RunState, StepFact
 from understudy.ports import Append, Given, Lease, NewRun, Store, StoredAssistant, StoredMessage
 from understudy.store.sqlite import open_sqlite
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message, TextPart, TextValue
-from understudy.wire.runs import Run, Truncation, Usage
+from understudy.wire.runs import Run, RunStatus, Truncation, Usage
 from understudy.wire.steps import CreatedMessage, MessageCreation, RunStep, ToolCalls
 from understudy.wire.threads import Thread
 from understudy.wire.tools import Function, FunctionTool, ToolResources
@@ -138,6 +139,14 @@ def new_run(thread_id: str, **fields: object) -> NewRun:
     return replace(made, **fields)
 
 
+def patient_run(thread_id: str, **fields: object) -> NewRun:
+    """The same, which waits where the thread is busy."""
+    new = new_run(thread_id, **fields)
+    queued = run(thread_id, id=new.state.run.id)
+    facts = [RunFact("thread.run.created", queued), RunFact("thread.run.queued", queued)]
+    return replace(new, if_busy=Decision(facts, RunState(run=queued)))
+
+
 def message_step(of: Run, message_id: str) -> RunStep:
     return RunStep(
         id=fresh("step"),
@@ -175,12 +184,19 @@ class Life:
         self._store = store
         self.state = new.state
         self.seq = seq
+        self.released: RunId | None = None
         self.id = RunId(new.state.run.id)
 
     @classmethod
     async def begin(cls, store: Store, thread_id: str, **fields: object) -> "Life":
         new = new_run(thread_id, **fields)
-        return cls(store, new, await store.add_run(new))
+        return cls(store, new, (await store.add_run(new)).seq)
+
+    @classmethod
+    async def queue(cls, store: Store, thread_id: str, **fields: object) -> "Life":
+        """Begins, or waits for the thread."""
+        new = patient_run(thread_id, **fields)
+        return cls(store, new, (await store.add_run(new)).seq)
 
     @property
     def thread_id(self) -> str:
@@ -191,8 +207,9 @@ class Life:
         return replace(made, **fields)
 
     async def go(self, after: RunState, facts: Sequence[Fact], **fields: object) -> None:
-        self.seq = await self._store.append(self.append(after, facts, **fields))
-        self.state = after
+        appended = await self._store.append(self.append(after, facts, **fields))
+        self.seq, self.state = appended.seq, after
+        self.released = appended.released
 
     async def claim(self, lease: Lease | None = None) -> None:
         working = replace(self.state.run, status="in_progress", started_at=NOON + 1)
@@ -224,6 +241,12 @@ class Life:
             RunFact("thread.run.completed", run_),
         ]
         return RunState(run=run_, progress=Progress(usage=usage, turns=1)), facts
+
+    async def end(self, status: RunStatus = "failed") -> RunId | None:
+        """Ends the run as it is, whatever it was doing; the run that has its turn now."""
+        ended = replace(self.state.run, status=status)
+        await self.go(replace(self.state, run=ended), [], lease=None)
+        return self.released
 
     async def complete(self, value: str = "Four.", tokens: int = 2) -> None:
         after, facts = self.completed(value)

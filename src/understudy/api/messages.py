@@ -4,6 +4,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
@@ -25,12 +26,13 @@ class Messages:
 
     async def create(self, request: Request) -> Response:
         thread_id = path_id(request, "thread")
+        queue = may_queue(self._services, request)
         body = await read_body(self._services, request, CreateMessage)
         await self._need_thread(caller(request).project, thread_id)
         check_messages([body])
         stored = self._services.message(body, thread_id)
         try:
-            await self._services.store.add_message(caller(request).project, stored)
+            await self._services.store.add_message(caller(request).project, stored, queue=queue)
         except (Missing, ThreadBusy, ThreadFull) as error:
             raise refusal(error, adding="message") from None
         return answer(stored.message)

@@ -7,6 +7,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import UNSET, Struct
 
+from understudy.api.busy import BUSY_THREAD, CHOICES
 from understudy.api.decode.annotations import published_pattern
 from understudy.api.operation import Operation
 from understudy.wire.base import Body, JsonObject, Object
@@ -75,7 +76,11 @@ def _operation(operation: Operation, schemas: "_Schemas") -> JsonObject:
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [operation.tag],
-        "parameters": [*_path_parameters(operation), *_query_parameters(operation, schemas)],
+        "parameters": [
+            *_path_parameters(operation),
+            *_query_parameters(operation, schemas),
+            *_header_parameters(operation),
+        ],
         "responses": {"200": _answer(operation, schemas), "4XX": error, "5XX": error},
     }
     if operation.body is not None:
@@ -109,6 +114,12 @@ def _query_parameters(operation: Operation, schemas: "_Schemas") -> Iterator[Jso
             yield {**parameter, "name": f"{name}[]", "style": "form", "explode": True, "schema": schema}
         else:
             yield {**parameter, "schema": _without_null(schema)}
+
+
+def _header_parameters(operation: Operation) -> Iterator[JsonObject]:
+    if operation.queues:
+        schema = {"type": "string", "enum": [*CHOICES]}
+        yield {"name": BUSY_THREAD, "in": "header", "required": False, "schema": schema}
 
 
 def _without_null(schema: JsonObject) -> JsonObject:

@@ -14,7 +14,8 @@ class Operation(Struct, frozen=True, kw_only=True):
     """One method on one path, in Starlette's spelling: `/threads/{thread_id}/runs`.
 
     `id` is the vendor's `operationId`, such as `createRun`. `answer` is what a 200 holds; a list is a page of `item`.
-    `streams`: the answer may come as server-sent events instead, if the body asks for them.
+    `streams`: the answer may come as server-sent events instead, if the body asks for them. `queues`: the request may
+    wait for a busy thread, if its header asks for that.
     """
 
     method: str
@@ -29,3 +30,4 @@ class Operation(Struct, frozen=True, kw_only=True):
     answer: type[Struct] | None = None
     item: type[Struct] | None = None
     streams: bool = False
+    queues: bool = False

@@ -72,6 +72,7 @@ def _runs(runs: RunRoutes, steps: Steps) -> Sequence[Operation]:
             query=IncludeQuery,
             answer=Run,
             streams=True,
+            queues=True,
         ),
         _op("GET", "/threads/{thread_id}/runs", "listRuns", "List runs.", runs.list, query=ListQuery, item=Run),
         _op(
@@ -121,6 +122,7 @@ def _messages(messages: Messages) -> Sequence[Operation]:
             messages.create,
             body=CreateMessage,
             answer=Message,
+            queues=True,
         ),
         _op(
             "GET",
@@ -233,6 +235,7 @@ def _op(
     answer: type[Struct] | None = None,
     item: type[Struct] | None = None,
     streams: bool = False,
+    queues: bool = False,
 ) -> Operation:
     """`item` makes the answer a page of such objects."""
     return Operation(
@@ -248,6 +251,7 @@ def _op(
         answer=Page if item is not None else answer,
         item=item,
         streams=streams,
+        queues=queues,
     )
 
 
@@ -273,7 +277,8 @@ class _Methods:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
-        handler = self._handlers.get(request.method)
+        # Monitors ask with HEAD; the server leaves the body out by itself.
+        handler = self._handlers.get("GET" if request.method == "HEAD" else request.method)
         if handler is None:
             raise errors.wrong_method(request.method, scope["understudy.path"])
         response = await handler(request)

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
@@ -34,6 +35,7 @@ class RunRoutes:
         services, project = self._services, caller(request).project
         thread_id = path_id(request, "thread")
         read_query(request, IncludeQuery)
+        queue = may_queue(services, request)
         body = await read_body(services, request, CreateRun)
         if not await services.store.thread_exists(project, thread_id):
             raise errors.no_such("thread", thread_id)
@@ -41,7 +43,7 @@ class RunRoutes:
         run, settings = await self._new_run(project, body, thread_id)
         messages = tuple(services.message(message, thread_id) for message in body.additional_messages or ())
         try:
-            moved = await services.runs.start(project, run, settings, messages=messages)
+            moved = await services.runs.start(project, run, settings, messages=messages, queue=queue)
         except (Missing, ThreadBusy, ThreadFull) as error:
             raise refusal(error, adding="run") from None
         return self._answer(moved, stream=body.stream)

@@ -20,6 +20,7 @@ class Services(Struct, frozen=True, kw_only=True):
     run_lifetime_seconds: int
     body_bytes_max: int
     lenient: bool
+    queue_when_busy: bool
 
     def now(self) -> int:
         return int(self.clock())

@@ -139,6 +139,14 @@ def wrong_key(key: str) -> Unauthorized:
     return Unauthorized(f"Incorrect API key provided: '{shown}'. You can find your API key at {HELP_URL}.")
 
 
+# --- headers
+
+
+def wrong_header(name: str, choices: Sequence[str]) -> BadRequest:
+    """For headers of our own. What was sent is not repeated."""
+    return BadRequest(f"The header '{name}' must be one of: {', '.join(choices)}.", code="invalid_value")
+
+
 # --- ids
 
 

@@ -22,13 +22,17 @@ class Journal:
         self._bus = bus
 
     async def begin(self, new: NewRun) -> StoredRun:
-        """Writes a new run. Raises what `Store.add_run` raises."""
+        """Writes a new run; one that must wait for its thread has no lease. Raises what `Store.add_run` raises."""
         return await asyncio.shield(self._begin(new))
 
     async def _begin(self, new: NewRun) -> StoredRun:
-        seq = await self._store.add_run(new)
-        self._bus.publish(RunId(new.state.run.id), fact_frames(new.facts, seq))
-        return StoredRun(project=new.project, state=new.state, settings=new.settings, seq=seq, lease=new.lease)
+        begun = await self._store.add_run(new)
+        decision, lease = Decision(new.facts, new.state), new.lease
+        if begun.waits:
+            assert new.if_busy is not None
+            decision, lease = new.if_busy, None
+        self._bus.publish(RunId(new.state.run.id), fact_frames(decision.facts, begun.seq))
+        return StoredRun(project=new.project, state=decision.after, settings=new.settings, seq=begun.seq, lease=lease)
 
     async def append(
         self,
@@ -54,6 +58,8 @@ class Journal:
         return replace(stored, state=decision.after, seq=seq, lease=stored.lease if lease == "keep" else lease)
 
     async def _append(self, append: Append) -> int:
-        seq = await self._store.append(append)
-        self._bus.publish(append.run_id, fact_frames(append.facts, seq))
-        return seq
+        appended = await self._store.append(append)
+        self._bus.publish(append.run_id, fact_frames(append.facts, appended.seq))
+        if appended.released is not None:
+            self._bus.wake()
+        return appended.seq

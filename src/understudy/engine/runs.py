@@ -58,8 +58,12 @@ class Runs:
         *,
         messages: tuple[StoredMessage, ...] = (),
         thread: Thread | None = None,
+        queue: bool = False,
     ) -> Moved:
-        """Writes the run, queued, and has it worked on. Raises what `Store.add_run` raises."""
+        """Writes the run, queued, and has it worked on. Raises what `Store.add_run` raises.
+
+        `queue`: a run on a busy thread waits until the runs before it have ended, and is not refused.
+        """
         created = decide(RunState(run=run), Create(at=run.created_at))
         lease = self._desk.reserve()
         decision = created if lease is None else _then(created, Claim(at=run.created_at))
@@ -71,6 +75,7 @@ class Runs:
             messages=messages,
             thread=thread,
             lease=lease,
+            if_busy=created if queue else None,
         )
         await self._hand_over(lease, self._journal.begin(new))
         return Moved(created.after.run, 0)
@@ -154,6 +159,8 @@ class Runs:
             await self._journal.append(stored, decision, lease=None)
         except (SeqConflict, Missing):
             return
+        # A worker may have it still: after a machine's sleep its lease is dead, while its timer has slept as well.
+        self._bus.interrupt(RunId(stored.state.run.id))
 
     async def _hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
         """Finishes the write although its request may be dropped: a run that was written must be worked on."""
@@ -169,7 +176,10 @@ class Runs:
         except BaseException:
             self._desk.release()
             raise
-        self._desk.begin(stored)
+        if stored.lease is None:  # it waits for its thread
+            self._desk.release()
+        else:
+            self._desk.begin(stored)
 
     def _now(self) -> int:
         return int(self._clock())

@@ -7,9 +7,10 @@ from understudy.ports import Missing, StoredMessage, ThreadBusy, ThreadFull
 from understudy.store.codec import decode_message, encode, with_metadata_of
 from understudy.store.operations import SEQ_MAX, Op, Query, Row
 from understudy.store.scope import BODY, active_run, hold_thread
+from understudy.store.waiting import newest_run
 from understudy.wire.messages import Message
 
-_INSERT = "INSERT INTO messages (id, thread_id, run_id, status, tokens, body) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO messages (id, thread_id, run_id, status, tokens, body, behind) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _SELECT_BODY = "SELECT body FROM messages WHERE id = ?"
 _UPDATE_BODY = "UPDATE messages SET body = ? WHERE id = ?"
 _UPDATE_ALL = "UPDATE messages SET status = ?, tokens = ?, body = ? WHERE id = ?"
@@ -19,34 +20,46 @@ _DELETE = "DELETE FROM messages WHERE id = ? AND thread_id = ? RETURNING id"
 _COUNT = "UPDATE threads SET messages = messages + ? WHERE id = ? RETURNING messages"
 _COUNT_ONE = "UPDATE threads SET messages = messages + 1 WHERE id = ? AND project = ? RETURNING messages"
 
-# Index: messages_by_thread, both ways.
+# Index: messages_by_thread.
 _RECENT = (
-    "SELECT body, tokens, seq FROM messages WHERE thread_id = ? AND seq < ? AND status <> 'in_progress' "
-    "ORDER BY seq DESC LIMIT ?"
+    "SELECT body, tokens, seq, turn FROM messages WHERE thread_id = ? AND seq < ? AND status <> 'in_progress' "
+    "AND behind IS NULL AND turn IS NULL ORDER BY seq DESC LIMIT ?"
 )
-_FIRST = "SELECT body, tokens, seq FROM messages WHERE thread_id = ? AND status <> 'in_progress' ORDER BY seq LIMIT ?"
+# Index: messages_in_turn.
+_RECENT_IN_TURN = (
+    "SELECT body, tokens, seq, turn FROM messages WHERE thread_id = ? AND turn IS NOT NULL AND (turn, seq) < (?, ?) "
+    "ORDER BY turn DESC, seq DESC LIMIT ?"
+)
+# Index: messages_by_thread.
+_FIRST = (
+    "SELECT body, tokens, seq, turn FROM messages WHERE thread_id = ? AND status <> 'in_progress' "
+    "AND behind IS NULL ORDER BY seq LIMIT ?"
+)
 
 
-def add_message(project: str, stored: StoredMessage) -> Op[None]:
+def add_message(project: str, stored: StoredMessage, queue: bool) -> Op[None]:
     thread_id = stored.message.thread_id
     # First the count, for it locks the thread: no run can begin between the look for one and the insert.
     rows = yield Query(_COUNT_ONE, (thread_id, project))
     if not rows:
         raise Missing("thread", thread_id)
     active = yield from active_run(thread_id)
-    if active is not None:
+    if active is not None and not queue:
         raise ThreadBusy(thread_id, active)
     _refuse_overflow(thread_id, rows)
-    yield _insert(stored)
+    yield _insert(stored, None if active is None else (yield from newest_run(thread_id)))
 
 
-def insert_messages(thread_id: str, messages: Sequence[StoredMessage]) -> Op[None]:
-    """Adds to a thread that this transaction holds, whatever runs on it. Raises `ThreadFull`."""
+def insert_messages(thread_id: str, messages: Sequence[StoredMessage], behind: int | None = None) -> Op[None]:
+    """Adds to a thread that this transaction holds, whatever runs on it. Raises `ThreadFull`.
+
+    Runs up to the one with the number `behind` do not read them.
+    """
     if not messages:
         return
     _refuse_overflow(thread_id, (yield Query(_COUNT, (len(messages), thread_id))))
     for stored in messages:
-        yield _insert(stored)
+        yield _insert(stored, behind)
 
 
 def insert_run_message(message: Message, tokens: int) -> Op[None]:
@@ -88,9 +101,16 @@ def delete_message(project: str, thread_id: str, message_id: str) -> Op[bool]:
     return True
 
 
-def recent_messages(thread_id: str, before_seq: int | None, limit: int) -> Op[Sequence[StoredMessage]]:
-    rows = yield Query(_RECENT, (thread_id, SEQ_MAX if before_seq is None else before_seq, limit))
-    return [_stored(row) for row in rows]
+def recent_messages(thread_id: str, before: StoredMessage | None, limit: int) -> Op[Sequence[StoredMessage]]:
+    if before is None:
+        added_before, in_turn_before = SEQ_MAX, (SEQ_MAX, 0)
+    elif before.turn is None:
+        added_before, in_turn_before = before.seq, (before.seq, 0)
+    else:  # what it stands behind comes before it too
+        added_before, in_turn_before = before.turn + 1, (before.turn, before.seq)
+    rows = list((yield Query(_RECENT, (thread_id, added_before, limit))))
+    rows += yield Query(_RECENT_IN_TURN, (thread_id, *in_turn_before, limit))
+    return sorted((_stored(row) for row in rows), key=_place, reverse=True)[:limit]
 
 
 def first_messages(thread_id: str, limit: int) -> Op[Sequence[StoredMessage]]:
@@ -103,10 +123,15 @@ def _refuse_overflow(thread_id: str, counted: Sequence[Row]) -> None:
         raise ThreadFull(thread_id)
 
 
-def _insert(stored: StoredMessage) -> Query:
+def _insert(stored: StoredMessage, behind: int | None = None) -> Query:
     m = stored.message
-    return Query(_INSERT, (m.id, m.thread_id, m.run_id, m.status, stored.tokens, encode(m)))
+    return Query(_INSERT, (m.id, m.thread_id, m.run_id, m.status, stored.tokens, encode(m), behind))
+
+
+def _place(stored: StoredMessage) -> tuple[int, bool, int]:
+    """Sorts as a model is to read."""
+    return (stored.seq, False, 0) if stored.turn is None else (stored.turn, True, stored.seq)
 
 
 def _stored(row: Row) -> StoredMessage:
-    return StoredMessage(message=decode_message(row[0]), tokens=row[1], seq=row[2])
+    return StoredMessage(message=decode_message(row[0]), tokens=row[1], seq=row[2], turn=row[3])

@@ -8,6 +8,8 @@ from typing import TypeVar
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.ports import (
     Append,
+    Appended,
+    Begun,
     LoggedFact,
     NewRun,
     PageQuery,
@@ -82,8 +84,8 @@ class RowStore(Store):
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage) -> None:
-        await self._write(partial(messages.add_message, project, stored))
+    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
+        await self._write(partial(messages.add_message, project, stored, queue))
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -94,9 +96,9 @@ class RowStore(Store):
         return await self._write(partial(messages.delete_message, project, thread_id, message_id))
 
     async def recent_messages(
-        self, thread_id: ThreadId, *, before_seq: int | None, limit: int
+        self, thread_id: ThreadId, *, before: StoredMessage | None, limit: int
     ) -> Sequence[StoredMessage]:
-        return await self._read(messages.recent_messages(thread_id, before_seq, limit))
+        return await self._read(messages.recent_messages(thread_id, before, limit))
 
     async def first_messages(self, thread_id: ThreadId, *, limit: int) -> Sequence[StoredMessage]:
         return await self._read(messages.first_messages(thread_id, limit))
@@ -113,13 +115,13 @@ class RowStore(Store):
 
     # runs
 
-    async def add_run(self, new: NewRun) -> int:
+    async def add_run(self, new: NewRun) -> Begun:
         return await self._write(partial(runs.add_run, new))
 
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
-    async def append(self, append: Append) -> int:
+    async def append(self, append: Append) -> Appended:
         return await self._write(partial(runs.append, append))
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:

@@ -4,8 +4,10 @@
 from collections.abc import Callable, Sequence
 
 from understudy.core.ids import ProjectId, RunId
+from understudy.core.limits import WAITING_RUNS_PER_THREAD_MAX
+from understudy.core.run.machine import TERMINAL, Decision
 from understudy.core.run.state import RunState
-from understudy.ports import Append, Lease, Missing, NewRun, SeqConflict, StoredRun, ThreadBusy
+from understudy.ports import Append, Appended, Begun, Lease, Missing, NewRun, SeqConflict, StoredRun, ThreadBusy
 from understudy.store.codec import (
     decode_message,
     decode_progress,
@@ -18,22 +20,24 @@ from understudy.store.codec import (
 from understudy.store.facts import log_facts, write_changes
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
-from understudy.store.scope import ACTIVE, BODY, hold_thread
+from understudy.store.scope import ACTIVE, BODY, hold_thread, lock_thread
 from understudy.store.threads import add_thread, note_assistant
+from understudy.store.waiting import move_up, newest_run, waiting_runs
 from understudy.wire.runs import Run
 
 # The partial unique index runs_one_active decides which of two racing runs gets the thread. The loser updates nothing
 # of the winner: it only learns the winner's id, in the same statement.
 _INSERT = (
     "INSERT INTO runs "
-    "(id, thread_id, status, expires_at, lease_owner, lease_until, last_fact, settings, progress, body) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-    f"ON CONFLICT (thread_id) WHERE status IN {ACTIVE} DO UPDATE SET thread_id = excluded.thread_id RETURNING id"
+    "(id, thread_id, status, expires_at, lease_owner, lease_until, last_fact, settings, progress, body, waiting) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    f"ON CONFLICT (thread_id) WHERE status IN {ACTIVE} AND waiting = 0 "
+    "DO UPDATE SET thread_id = excluded.thread_id RETURNING id"
 )
-_HOLD = "SELECT last_fact, lease_owner, lease_until, body FROM runs WHERE id = ?"
+_HOLD = "SELECT last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
 _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
-    "body = ? WHERE id = ?"
+    "body = ?, waiting = ? WHERE id = ?"
 )
 # The same without what the run itself says: no index has to follow.
 _ADVANCE = "UPDATE runs SET lease_owner = ?, lease_until = ?, last_fact = ?, progress = ? WHERE id = ?"
@@ -49,7 +53,7 @@ _SELECT = (
 )
 # Index: runs_claimable.
 _CLAIMABLE = (
-    "SELECT id FROM runs WHERE status IN ('queued', 'in_progress', 'cancelling') "
+    "SELECT id FROM runs WHERE status IN ('queued', 'in_progress', 'cancelling') AND waiting = 0 "
     "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY seq LIMIT ?"
 )
 # Index: runs_expiring. A run's life has one length, so the order of expiry is the order of creation.
@@ -60,36 +64,35 @@ _EXPIRED = (
 _RENEW = "UPDATE runs SET lease_until = ? WHERE id = ? AND lease_owner = ? RETURNING status"
 
 
-def add_run(new: NewRun) -> Op[int]:
+def add_run(new: NewRun) -> Op[Begun]:
     run = new.state.run
     if new.thread is None:
         yield from hold_thread(new.project, run.thread_id)
     else:
         yield from add_thread(new.project, new.thread, ())
-    owner, until = _columns(new.lease)
-    rows = yield Query(
-        _INSERT,
-        (
-            run.id,
-            run.thread_id,
-            run.status,
-            run.expires_at,
-            owner,
-            until,
-            len(new.facts),
-            encode(new.settings),
-            encode(new.state.progress),
-            encode(run),
-        ),
-    )
-    winner: str = rows[0][0]
+    begun, behind = Decision(new.facts, new.state), None
+    winner = yield from _insert(new, begun, new.lease, waits=False)
     if winner != run.id:
-        raise ThreadBusy(run.thread_id, winner)
-    # The run has the thread now, so these are let in where `add_message` would be refused.
-    yield from insert_messages(run.thread_id, new.messages)
+        waiting = yield from waiting_runs(run.thread_id)
+        if new.if_busy is None or len(waiting) >= WAITING_RUNS_PER_THREAD_MAX:
+            raise ThreadBusy(run.thread_id, winner)
+        begun, behind = new.if_busy, (yield from newest_run(run.thread_id))
+        yield from _insert(new, begun, None, waits=True)
+    # The run has the thread, or its place in the line, so these are let in where `add_message` may be refused.
+    yield from insert_messages(run.thread_id, new.messages, behind)
     yield from note_assistant(run.thread_id, run.assistant_id)
-    yield from write_changes(RunState(run=run), new.state, new.facts, 0)
-    return (yield from log_facts(run.id, 0, new.facts))
+    yield from write_changes(RunState(run=run), begun.after, begun.facts, 0)
+    return Begun(seq=(yield from log_facts(run.id, 0, begun.facts)), waits=winner != run.id)
+
+
+def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -> Op[str]:
+    """The id of the run that has the thread: another one's, if that one was there first. A waiting run's own."""
+    run = begun.after.run
+    columns = (run.id, run.thread_id, run.status, run.expires_at, *_columns(lease), len(begun.facts))
+    bodies = (encode(new.settings), encode(begun.after.progress), encode(run))
+    rows = yield Query(_INSERT, (*columns, *bodies, int(waits)))
+    winner: str = rows[0][0]
+    return winner
 
 
 def run(run_id: str) -> Op[StoredRun | None]:
@@ -112,11 +115,15 @@ def run(run_id: str) -> Op[StoredRun | None]:
     )
 
 
-def append(append: Append) -> Op[int]:
+def append(append: Append) -> Op[Appended]:
+    ends = append.after.run.status in TERMINAL and append.before.run.status not in TERMINAL
+    if ends:
+        # Before the run's own row, as in `add_run`: nobody joins the line while it moves.
+        yield from lock_thread(append.before.run.thread_id)
     rows = yield Query(_HOLD, (append.run_id,), locks=True)
     if not rows:
         raise Missing("run", append.run_id)
-    last_fact, owner, until, body = rows[0]
+    last_fact, owner, until, body, waiting = rows[0]
     if last_fact != append.expected_seq or (append.owner is not None and owner != append.owner):
         raise SeqConflict(append.run_id)
     if append.lease != "keep":
@@ -128,9 +135,12 @@ def append(append: Append) -> Op[int]:
     else:
         run = with_metadata_of(body, append.after.run)
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
-        yield Query(_UPDATE, (*columns, append.run_id))
+        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.run_id))
     yield from write_changes(append.before, append.after, append.facts, append.message_tokens)
-    return (yield from log_facts(append.run_id, last_fact, append.facts))
+    yield from log_facts(append.run_id, last_fact, append.facts)
+    # A run that ends while it waits leaves the line, and moves nobody up.
+    released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None
+    return Appended(seq=last_seq, released=released)
 
 
 def update_run(project: str, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Op[Run]:

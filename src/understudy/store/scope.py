@@ -34,7 +34,8 @@ BODY: Final[dict[Kind, str]] = {
 # The statuses in which a run has its thread to itself (contract section 3.1).
 ACTIVE: Final = "('queued', 'in_progress', 'requires_action', 'cancelling')"
 # Index: runs_one_active.
-_ACTIVE_RUN: Final = f"SELECT id FROM runs WHERE thread_id = ? AND status IN {ACTIVE} LIMIT 1"
+_ACTIVE_RUN: Final = f"SELECT id FROM runs WHERE thread_id = ? AND status IN {ACTIVE} AND waiting = 0 LIMIT 1"
+_LOCK_THREAD: Final = "SELECT id FROM threads WHERE id = ?"
 
 
 def params(project: str, parent_id: str | None) -> tuple[str, ...]:
@@ -49,6 +50,12 @@ def hold_thread(project: str, thread_id: str) -> Op[None]:
         raise Missing("thread", thread_id)
 
 
+def lock_thread(thread_id: str) -> Op[None]:
+    """The same, for whoever knows the thread from one of its rows."""
+    yield Query(_LOCK_THREAD, (thread_id,), locks=True)
+
+
 def active_run(thread_id: str) -> Op[RunId | None]:
+    """The run that has the thread to itself; never one that waits for it."""
     rows = yield Query(_ACTIVE_RUN, (thread_id,))
     return RunId(rows[0][0]) if rows else None

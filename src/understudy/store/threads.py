@@ -9,6 +9,7 @@ from understudy.store.codec import decode_thread, encode
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
 from understudy.store.scope import BODY, active_run
+from understudy.store.waiting import waiting_runs
 from understudy.wire.threads import Thread
 
 _INSERT = "INSERT INTO threads (id, project, messages, body) VALUES (?, ?, 0, ?) RETURNING seq"
@@ -74,6 +75,7 @@ def delete_thread(project: str, thread_id: str) -> Op[Sequence[RunId] | None]:
     if not rows:
         return None
     active = yield from active_run(thread_id)
+    waiting = yield from waiting_runs(thread_id)
     for delete in _DELETES:
         yield Query(delete, (thread_id,))
-    return [] if active is None else [active]
+    return [] if active is None else [active, *waiting]
