@@ -305,7 +305,7 @@ class Store(Protocol):
 
 
 DISCARDED = "discarded"
-"""The event's name of a discarded step and message: the log's own, no client sees it."""
+"""The event's name of a discarded turn: the log's own, no client sees it."""
 
 
 class Frame(Struct, frozen=True):

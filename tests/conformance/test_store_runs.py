@@ -247,12 +247,13 @@ async def test_a_lost_workers_turn_leaves_the_thread_as_if_it_had_not_been(store
     step, said = life.state.step, life.state.message
     assert step is not None
     assert said is not None
-    await life.go(replace(life.state, step=None, message=None), [Discarded(step, said)])
+    await life.lose()
     assert (await _stored(store, life)).state == life.state
     assert await store.steps(life.id) == []
     assert len((await store.page("message", PROJECT, thread_id, ALL)).ids) == 1
     last = (await _all_facts(store, life))[-1]
-    assert last == LoggedFact(8, "discarded", msgspec.json.encode({"step_id": step.id, "message_id": said.id}))
+    ids = {"step_ids": [step.id], "message_ids": [said.id]}
+    assert last == LoggedFact(8, "discarded", msgspec.json.encode(ids))
 
     # A step without a message, and a new turn behind it in the same append.
     await life.open_message()
@@ -262,10 +263,13 @@ async def test_a_lost_workers_turn_leaves_the_thread_as_if_it_had_not_been(store
     other = calls_step(life.state.run)
     await life.go(
         replace(life.state, step=other, message=None),
-        [Discarded(again, life.state.message), StepFact("thread.run.step.created", other)],
+        [
+            Discarded(step_ids=(again.id,), message_ids=(life.state.message.id,)),
+            StepFact("thread.run.step.created", other),
+        ],
     )
     assert await store.steps(life.id) == [other]
-    await life.go(replace(life.state, step=None), [Discarded(other, None)])
+    await life.lose()
     assert await store.steps(life.id) == []
     assert (await _stored(store, life)).state == life.state
 

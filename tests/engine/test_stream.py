@@ -9,7 +9,7 @@ import pytest
 from support.store import PROJECT, Life, begun_thread, open_engine
 from understudy.bus import memory
 from understudy.bus.memory import MemoryBus
-from understudy.core.run.state import Discarded, Fact, RunState
+from understudy.core.run.state import Fact, RunState
 from understudy.engine import stream as stream_module
 from understudy.engine.frames import fact_frames
 from understudy.engine.position import Position
@@ -194,9 +194,7 @@ async def test_a_late_reader_is_not_shown_what_was_discarded(store: Store, bus: 
     await life.claim()
     await life.open_message()
     life.say("Three, or")
-    assert life.state.step is not None
-    gone = Discarded(life.state.step, life.state.message)
-    await life.go(RunState(run=life.state.run), [gone])
+    await life.lose()
     await life.open_message()
     life.say("Four.")
     await life.complete()
@@ -214,8 +212,7 @@ async def test_a_reader_that_saw_the_beginning_of_a_discarded_answer_is_told_to_
     await life.open_message()
     stream = RunStream(store, bus, life.id)
     assert len(await stream.next()) == 7
-    assert life.state.step is not None
-    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.lose()
     await life.open_message()
     assert await follow(stream) == []
     assert (stream.begun_anew, stream.finished) == (True, False)
@@ -308,8 +305,7 @@ async def test_an_answer_that_another_process_makes_anew_cannot_be_unsaid(
     stream = RunStream(store, bus, life.id)
     assert len(await stream.next()) == 7
     life.tells = False
-    assert life.state.step is not None
-    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.lose()
     assert await follow(stream) == []
     assert (stream.begun_anew, stream.finished) == (True, False)
 

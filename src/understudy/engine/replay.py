@@ -11,12 +11,15 @@ import msgspec
 from msgspec import Struct
 
 from understudy.core.chat.deltas import whole_calls_deltas, whole_message_deltas
+from understudy.core.run.state import Discarded
 from understudy.engine.frames import delta_frame, logged_frame
 from understudy.ports import DISCARDED, Frame, LoggedFact
 from understudy.wire.events import RESTING, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCalls
+
+LEFT_OUT: Final = "left out"  # has its place among the frames, and is not shown
 
 _STEP_ENDS: Final = frozenset(get_args(StepEvent)) - {"thread.run.step.created", "thread.run.step.in_progress"}
 
@@ -25,19 +28,23 @@ class _Named(Struct):
     id: str
 
 
-class _Discarded(Struct):
-    step_id: str
-    message_id: str | None
-
-
 def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
-    """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen."""
-    gone = _discarded(facts)
+    """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen.
+
+    What was discarded is left out with its discard. One that concerns more than these facts has its frame: whoever
+    reads on from here was shown the beginning of what is gone.
+    """
+    discards = {fact.seq: msgspec.json.decode(fact.data, type=Discarded) for fact in facts if fact.event == DISCARDED}
+    gone = {id_ for discard in discards.values() for id_ in (*discard.step_ids, *discard.message_ids)}
+    begun = {_id(fact) for fact in facts if fact.event == "thread.run.step.created"} if discards else set()
     reader = _Replay()
     frames: list[Frame] = []
     for fact in facts:
-        if fact.event == DISCARDED or (gone and _id(fact) in gone):
-            frames.append(Frame(fact.seq, DISCARDED, b""))  # has its place, and is not shown
+        discard = discards.get(fact.seq)
+        if discard is not None and not begun.issuperset(discard.step_ids):
+            frames.append(logged_frame(fact))
+        elif discard is not None or (gone and _id(fact) in gone):
+            frames.append(Frame(fact.seq, LEFT_OUT, b""))
         else:
             frames += reader.frames(fact)
     return frames
@@ -54,11 +61,6 @@ def settled(facts: Sequence[LoggedFact]) -> Sequence[LoggedFact]:
         if not begun or fact.event in RESTING:
             end = place
     return facts[:end]
-
-
-def _discarded(facts: Sequence[LoggedFact]) -> frozenset[str]:
-    found = [msgspec.json.decode(fact.data, type=_Discarded) for fact in facts if fact.event == DISCARDED]
-    return frozenset(id_ for one in found for id_ in (one.step_id, one.message_id) if id_ is not None)
 
 
 def _id(fact: LoggedFact) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from understudy.core.ids import RunId
 from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
 from understudy.engine.position import Position
-from understudy.engine.replay import replay, settled
+from understudy.engine.replay import LEFT_OUT, replay, settled
 from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
 
@@ -75,6 +75,8 @@ class RunStream:
                 self._passed = Position(frame.seq)
                 if frame.seq > self._given.seq + 1:
                     shown += self._from_log(await self._facts(), frame.seq)
+                    if self.finished or self.begun_anew:
+                        break
                     if frame.seq > self._given.seq + 1:
                         self.close()  # the log has lost them too: the run was deleted
                         break
@@ -101,9 +103,6 @@ class RunStream:
         facts = settled(await self._facts())
         if not facts:
             await self._close_if_gone()
-        elif facts[0].event == DISCARDED:
-            self.begun_anew = True
-            return []
         return self._from_log(facts, None)
 
     def _from_log(self, facts: Sequence[LoggedFact], until: int | None) -> list[bytes]:
@@ -114,7 +113,7 @@ class RunStream:
             if frame.seq is None:
                 deltas.append(frame)
                 continue
-            if frame.event == DISCARDED:
+            if frame.event == LEFT_OUT:
                 self._left_out.add(frame.seq)
             if until is not None and frame.seq >= until:
                 continue
@@ -123,9 +122,11 @@ class RunStream:
                 shown.append(self._shown(delta))
             deltas.clear()
             self._given = Position(frame.seq)
-            if frame.event != DISCARDED:
+            if frame.event == DISCARDED:
+                self.begun_anew = True
+            elif frame.event != LEFT_OUT:
                 shown.append(self._shown(frame))
-            if self.finished:
+            if self.finished or self.begun_anew:
                 break
         return shown
 

@@ -76,9 +76,9 @@ def replace_run_message(message: Message, tokens: int) -> Op[None]:
         yield Query(_UPDATE_ALL, (kept.status, tokens, encode(kept), message.id))
 
 
-def discard_message(message: Message) -> Op[None]:
-    if (yield Query(_DELETE, (message.id, message.thread_id))):
-        yield Query(_COUNT, (-1, message.thread_id))
+def discard_message(thread_id: str, message_id: str) -> Op[None]:
+    if (yield Query(_DELETE, (message_id, thread_id))):
+        yield Query(_COUNT, (-1, thread_id))
 
 
 def update_message(project: str, thread_id: str, message_id: str, change: Callable[[Message], Message]) -> Op[Message]:

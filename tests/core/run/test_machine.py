@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from support.decisions import AT, CALLS, INPUTS, OUTPUTS, TEXT, USAGE, new_run, state
 from understudy.core.errors import Conflict
-from understudy.core.run.inputs import Input, ModelStopped, ToolOutputs
+from understudy.core.run.inputs import Input, ModelCalls, ModelStopped, ToolOutputs
 from understudy.core.run.machine import ACTIVE, TERMINAL, Superseded, decide, evolve
 from understudy.core.run.state import Discarded, MessageFact, RunFact, RunState, StepFact
 from understudy.wire.runs import ToolOutput, Usage
@@ -73,8 +73,27 @@ def test_a_failed_run_keeps_what_its_message_had_so_far() -> None:
 
 def test_a_lost_worker_leaves_no_message_behind() -> None:
     decision = decide(state("in_progress, message open"), INPUTS["WorkerLost"])
-    assert [type(fact) for fact in decision.facts] == [Discarded]
+    assert decision.facts == (Discarded(step_ids=("step_A",), message_ids=("msg_A",)),)
     assert decision.after == replace(state("in_progress, message open"), step=None, message=None)
+
+
+def test_a_lost_worker_takes_along_the_text_that_its_turn_began_with() -> None:
+    decision = decide(state("in_progress, calls open after text"), INPUTS["WorkerLost"])
+    assert decision.facts == (Discarded(step_ids=("step_A", "step_B"), message_ids=("msg_A",)),)
+    assert decision.after == state("in_progress"), "as if the turn had never begun"
+
+
+def test_a_text_before_calls_that_were_made_in_full_is_no_longer_discarded() -> None:
+    reached = state("in_progress, calls open after text")
+    for name in ("ModelStopped (calls)", "ToolOutputs", "Claim"):
+        reached = decide(reached, INPUTS[name]).after
+    reached = decide(reached, ModelCalls(at=AT + 9, step_id="step_C")).after
+    assert decide(reached, INPUTS["WorkerLost"]).facts == (Discarded(step_ids=("step_C",)),)
+
+
+def test_a_lost_worker_of_a_run_that_is_being_cancelled_leaves_what_was_said_in_full() -> None:
+    facts = decide(state("cancelling, calls open after text"), INPUTS["WorkerLost"]).facts
+    assert facts[0] == Discarded(step_ids=("step_B",))
 
 
 @pytest.mark.parametrize("got", [(), OUTPUTS[:1], (*OUTPUTS, OUTPUTS[0]), (ToolOutput(tool_call_id="call_x"),)])

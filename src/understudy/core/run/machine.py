@@ -26,7 +26,7 @@ from understudy.core.run.inputs import (
     ToolOutputs,
     WorkerLost,
 )
-from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, StepFact
+from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, Said, StepFact
 from understudy.wire.events import MessageEvent, RunEvent, StepEvent
 from understudy.wire.messages import IncompleteReason, Message, MessageIncompleteDetails, Part
 from understudy.wire.runs import (
@@ -135,9 +135,9 @@ class _Course:
         self.state = replace(self.state, step=replace(self.state.step, step_details=ToolCalls(tool_calls=[*calls])))
 
     def spend(self, usage: Usage) -> Usage:
-        """Adds one model turn's usage; the new sum."""
+        """Ends a model turn and adds its usage; the new sum."""
         total = _sum(self.state.progress.usage, usage)
-        self.remember(usage=total, turns=self.state.progress.turns + 1)
+        self.remember(usage=total, turns=self.state.progress.turns + 1, said=None)
         return total
 
     def open_step(self, at: int, step_id: str, details: MessageCreation | ToolCalls) -> None:
@@ -220,9 +220,11 @@ def _text(course: _Course, happened: ModelText) -> None:
 
 
 def _calls(course: _Course, happened: ModelCalls) -> None:
-    if course.state.message is not None:
+    step, message = course.state.step, course.state.message
+    if step is not None and message is not None:
         # The usage of this turn is not known yet: it goes to the tool_calls step, and this step counts for nothing.
         _complete_message(course, happened.at, happened.content, Usage())
+        course.remember(said=Said(step_id=step.id, message_id=message.id))
     assert course.state.step is None
     course.open_step(happened.at, happened.step_id, ToolCalls())
 
@@ -359,11 +361,23 @@ def _expired(course: _Course, happened: Expire) -> None:
 
 
 def _lost(course: _Course, happened: WorkerLost) -> None:
-    """The turn begins again, so what the lost worker had begun must not stay as an empty message."""
+    """The turn begins again, so nothing of it may stay: neither an empty message, nor a text that is said twice."""
+    cancelling = course.state.run.status == "cancelling"
     if course.state.step is not None:
-        course.add(Discarded(course.state.step, course.state.message))
-    if course.state.run.status == "cancelling":
+        # The turn of a run that is being cancelled does not begin again: what it said in full stays said.
+        said = None if cancelling else course.state.progress.said
+        course.add(_discarded(course.state.step, course.state.open_message_id, said))
+        course.remember(said=None)
+    if cancelling:
         _cancelled(course, Stopped(at=happened.at))
+
+
+def _discarded(step: RunStep, message_id: str | None, said: Said | None) -> Discarded:
+    before = () if said is None else (said,)
+    return Discarded(
+        step_ids=(*(one.step_id for one in before), step.id),
+        message_ids=(*(one.message_id for one in before), *(() if message_id is None else (message_id,))),
+    )
 
 
 Rule: TypeAlias = Callable[[_Course, Any], None]

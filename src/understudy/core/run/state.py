@@ -8,20 +8,28 @@ from understudy.wire.base import ReasoningEffort
 from understudy.wire.events import MessageEvent, RunEvent, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run, Usage
-from understudy.wire.steps import RunStep
+from understudy.wire.steps import MessageCreation, RunStep
 from understudy.wire.tools import ResponseFormat, Tool, ToolChoice, ToolResources
 
 
+class Said(Struct, frozen=True, kw_only=True):
+    """The step and the message that the open turn has completed before it went on to its calls."""
+
+    step_id: str
+    message_id: str
+
+
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run must remember between model turns, and no client is shown.
+    """What a run must remember between model turns and within one, and no client is shown.
 
     `usage` is the sum of what the model server reported over all turns so far. `step_usage` belongs to the open
-    tool_calls step: clients see it only when the outputs are in.
+    tool_calls step: clients see it only when the outputs are in. `said` is undone with the turn if its worker is lost.
     """
 
     usage: Usage = Usage()
     step_usage: Usage | None = None
     turns: int = 0
+    said: Said | None = None
 
 
 class RunState(Struct, frozen=True, kw_only=True):
@@ -31,6 +39,12 @@ class RunState(Struct, frozen=True, kw_only=True):
     step: RunStep | None = None
     message: Message | None = None
     progress: Progress = Progress()
+
+    @property
+    def open_message_id(self) -> str | None:
+        """Of the message that the open step creates, also when a client has deleted that message meanwhile."""
+        details = None if self.step is None else self.step.step_details
+        return details.message_creation.message_id if isinstance(details, MessageCreation) else None
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,11 +83,11 @@ class MessageFact(Struct, frozen=True):
     message: Message
 
 
-class Discarded(Struct, frozen=True):
-    """A lost worker's open step (and message): they leave the thread as if they had never been. Not streamed."""
+class Discarded(Struct, frozen=True, kw_only=True):
+    """A lost worker's turn: its steps and messages leave the thread as if they had never been. Not streamed."""
 
-    step: RunStep
-    message: Message | None
+    step_ids: tuple[str, ...]
+    message_ids: tuple[str, ...] = ()
 
 
 Fact: TypeAlias = RunFact | StepFact | MessageFact | Discarded
