@@ -286,6 +286,20 @@ async def test_a_message_deleted_while_the_run_writes_it_stays_deleted(store: St
     assert (await _stored(store, life)).state.run.status == "completed"
 
 
+async def test_a_deleted_message_is_not_written_anew_by_who_read_the_run_since(store: Store) -> None:
+    life = await Life.begin(store, await begun_thread(store))
+    await life.claim()
+    await life.open_message()
+    after, facts = life.completed()
+    assert life.state.message is not None
+    assert await store.delete_message(PROJECT, life.thread_id, life.state.message.id)
+    life.state = (await _stored(store, life)).state
+    assert life.state.message is None
+    await life.go(after, facts)
+    assert (await store.page("message", PROJECT, life.thread_id, ALL)).ids == []
+    assert "thread.message.completed" in [fact.event for fact in await _all_facts(store, life)]
+
+
 # --- what is not the machine's business
 
 

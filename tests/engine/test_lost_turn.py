@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.house import WEATHER, House, open_house
+from support.house import PROJECT, WEATHER, House, open_house
 from support.model_server import Call, Reply, ScriptedModel, Silence
 from support.readable import check_readable
 from support.talk import polled
@@ -16,6 +16,7 @@ from understudy.core.ids import RunId
 from understudy.engine import stream as stream_module
 from understudy.engine.position import Position
 from understudy.engine.stream import RunStream
+from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 
 NEVER = {"lease_seconds": 600.0, "renew_seconds": 600.0, "sweep_seconds": 600.0}
@@ -113,3 +114,37 @@ async def test_readers_are_shown_a_lost_turns_text_once_or_told_to_read_again(
         told = await read(early)
         assert told.count("thread.message.completed") == 1
         assert early.begun_anew
+
+
+async def test_a_lost_message_that_a_client_has_deleted_is_discarded_like_any_other(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    async with open_house(tmp_path, model, **NEVER) as house:
+        model.script(Reply("Half", Silence()), Reply("Whole."))
+        run = await house.start_run()
+        half = await house.until_it_speaks(run)
+        assert await house.store.delete_message(PROJECT, run.thread_id, half.id)
+        async with handed_on(house, model, tmp_path) as taker:
+            await taker.until(run, "completed")
+            assert await taker.said(run) == ["Whole."]
+            late = await read(RunStream(taker.store, taker.bus, RunId(run.id)))
+            assert late.count("thread.message.created") == 1
+
+
+async def test_a_deleted_message_of_a_run_that_expires_without_a_worker_is_told_to_its_end(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    async with open_house(tmp_path, model, **NEVER) as house:
+        model.script(Reply("Half", Silence()))
+        run = await house.start_run()
+        half = await house.until_it_speaks(run)
+        assert await house.store.delete_message(PROJECT, run.thread_id, half.id)
+        await house.die()
+        later = house.clock() + 601
+        async with open_house(tmp_path, model, works=False, clock=lambda: later) as sweeper:
+            await sweeper.runs.expire(RunId(run.id))
+            facts = await sweeper.facts(run)
+            check_readable([(fact.event, msgspec.json.decode(fact.data)) for fact in facts])
+            ended = msgspec.json.decode(facts[-3].data, type=Message)
+            assert (ended.id, ended.status, ended.created_at) == (half.id, "incomplete", half.created_at)
+            assert await sweeper.store.body("message", PROJECT, run.thread_id, half.id) is None

@@ -74,9 +74,10 @@ def write_changes(before: RunState, after: RunState, facts: Sequence[Fact], mess
             yield Query(_UPDATE_STEP, (step.status, encode(step), step.id))
         else:
             yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)))
+    begun = None if before.open_message is None else before.open_message.id
     for message in changed.messages.values():
         tokens = 0 if message.status == "in_progress" else message_tokens
-        if before.message is not None and before.message.id == message.id:
+        if message.id == begun:
             yield from replace_run_message(message, tokens)
         else:
             yield from insert_run_message(message, tokens)

@@ -122,8 +122,10 @@ class _Course:
         self.add(StepFact(event, replace(self.state.step, **changes)))
 
     def message(self, event: MessageEvent, **changes: Any) -> None:
-        assert self.state.message is not None
-        self.add(MessageFact(event, replace(self.state.message, **changes)))
+        """Of the open message. One that a client has deleted is told of to its end too: readers saw it begin."""
+        message = self.state.open_message
+        assert message is not None
+        self.add(MessageFact(event, replace(message, **changes)))
 
     def remember(self, **changes: Any) -> None:
         """Changes what no client is shown."""
@@ -131,8 +133,10 @@ class _Course:
 
     def keep_calls(self, calls: Sequence[FunctionCall]) -> None:
         """Stores the calls of the open step; clients have seen them as deltas, so there is no event."""
-        assert self.state.step is not None
-        self.state = replace(self.state, step=replace(self.state.step, step_details=ToolCalls(tool_calls=[*calls])))
+        step = self.state.step
+        assert step is not None
+        assert isinstance(step.step_details, ToolCalls)
+        self.state = replace(self.state, step=replace(step, step_details=ToolCalls(tool_calls=[*calls])))
 
     def spend(self, usage: Usage) -> Usage:
         """Ends a model turn and adds its usage; the new sum."""
@@ -163,7 +167,7 @@ class _Course:
         calls: Sequence[FunctionCall],
     ) -> None:
         """Ends the open message as incomplete and keeps what the open step has so far."""
-        if self.state.message is not None:
+        if self.state.open_message is not None:
             self.message(
                 "thread.message.incomplete",
                 status="incomplete",
@@ -198,29 +202,17 @@ def _claim(course: _Course, happened: Claim) -> None:
 
 def _text(course: _Course, happened: ModelText) -> None:
     assert course.state.step is None
-    assert course.state.message is None
-    run = course.state.run
     course.open_step(
         happened.at,
         happened.step_id,
         MessageCreation(message_creation=CreatedMessage(message_id=happened.message_id)),
     )
-    message = Message(
-        id=happened.message_id,
-        created_at=happened.at,
-        thread_id=run.thread_id,
-        status="in_progress",
-        role="assistant",
-        content=[],
-        assistant_id=run.assistant_id,
-        run_id=run.id,
-    )
-    course.add(MessageFact("thread.message.created", message))
-    course.add(MessageFact("thread.message.in_progress", message))
+    course.message("thread.message.created")
+    course.message("thread.message.in_progress")
 
 
 def _calls(course: _Course, happened: ModelCalls) -> None:
-    step, message = course.state.step, course.state.message
+    step, message = course.state.step, course.state.open_message
     if step is not None and message is not None:
         # The usage of this turn is not known yet: it goes to the tool_calls step, and this step counts for nothing.
         _complete_message(course, happened.at, happened.content, Usage())
@@ -366,18 +358,16 @@ def _lost(course: _Course, happened: WorkerLost) -> None:
     if course.state.step is not None:
         # The turn of a run that is being cancelled does not begin again: what it said in full stays said.
         said = None if cancelling else course.state.progress.said
-        course.add(_discarded(course.state.step, course.state.open_message_id, said))
+        course.add(_discarded(course.state.step, course.state.open_message, said))
         course.remember(said=None)
     if cancelling:
         _cancelled(course, Stopped(at=happened.at))
 
 
-def _discarded(step: RunStep, message_id: str | None, said: Said | None) -> Discarded:
-    before = () if said is None else (said,)
-    return Discarded(
-        step_ids=(*(one.step_id for one in before), step.id),
-        message_ids=(*(one.message_id for one in before), *(() if message_id is None else (message_id,))),
-    )
+def _discarded(step: RunStep, message: Message | None, said: Said | None) -> Discarded:
+    if said is not None:
+        return Discarded(step_ids=(said.step_id, step.id), message_ids=(said.message_id,))
+    return Discarded(step_ids=(step.id,), message_ids=() if message is None else (message.id,))
 
 
 Rule: TypeAlias = Callable[[_Course, Any], None]

@@ -41,10 +41,21 @@ class RunState(Struct, frozen=True, kw_only=True):
     progress: Progress = Progress()
 
     @property
-    def open_message_id(self) -> str | None:
-        """Of the message that the open step creates, also when a client has deleted that message meanwhile."""
-        details = None if self.step is None else self.step.step_details
-        return details.message_creation.message_id if isinstance(details, MessageCreation) else None
+    def open_message(self) -> Message | None:
+        """The message that the open step creates; as it began where a client has deleted its row meanwhile."""
+        step = self.step
+        if self.message is not None or step is None or not isinstance(step.step_details, MessageCreation):
+            return self.message
+        return Message(
+            id=step.step_details.message_creation.message_id,
+            created_at=step.created_at,
+            thread_id=step.thread_id,
+            status="in_progress",
+            role="assistant",
+            content=[],
+            assistant_id=step.assistant_id,
+            run_id=step.run_id,
+        )
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
