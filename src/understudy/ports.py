@@ -109,9 +109,13 @@ class Append(Struct, frozen=True, kw_only=True):
 
 
 class Appended(Struct, frozen=True, kw_only=True):
-    """`seq` is the number of the run's last fact. `released` waited for this run's end and may be taken now."""
+    """What was written: the append's own, but with the metadata that clients gave the run and its message meanwhile.
+
+    `seq` is the number of the run's last fact. `released` waited for this run's end and may be taken now.
+    """
 
     seq: int
+    written: Decision
     released: RunId | None = None
 
 

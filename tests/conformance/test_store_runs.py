@@ -24,7 +24,8 @@ from support.store import (
     thread,
 )
 from understudy.core.ids import ThreadId
-from understudy.core.run.state import Discarded, Progress, RunFact, RunState, StepFact
+from understudy.core.run.machine import Decision
+from understudy.core.run.state import Discarded, MessageFact, Progress, RunFact, RunState, StepFact
 from understudy.ports import (
     Appended,
     Begun,
@@ -222,14 +223,15 @@ async def test_of_many_appends_to_one_state_one_is_taken(store: Store) -> None:
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended"] + ["SeqConflict"] * 19
     lease = (await _stored(store, life)).lease
     assert lease is not None
-    assert outcomes[int(lease.owner[1:])] == Appended(seq=3)
+    won = appends[int(lease.owner[1:])]
+    assert outcomes[int(lease.owner[1:])] == Appended(seq=3, written=Decision(won.facts, won.after))
 
 
 async def test_an_owner_who_lost_the_lease_can_append_no_more(store: Store) -> None:
     life = await Life.begin(store, await begun_thread(store))
     await life.claim(Lease(owner="early", until=NOON + 15.0))
     same = life.append(life.state, [], owner="early")
-    assert await store.append(same) == Appended(seq=life.seq)
+    assert await store.append(same) == Appended(seq=life.seq, written=Decision([], life.state))
 
     taken = life.append(life.state, [], lease=Lease(owner="late", until=NOON + 30.0))
     await store.append(taken)
@@ -320,6 +322,27 @@ async def test_metadata_given_to_a_working_run_and_its_message_survives_the_next
     assert stored.seq == life.seq
     (recent,) = await store.recent_messages(ThreadId(life.thread_id), before=None, limit=1)
     assert (recent.message.metadata, recent.message.content) == ({"m": "1"}, [text("Four.")])
+
+
+async def test_facts_tell_the_metadata_that_is_stored_with_them(store: Store) -> None:
+    life = await Life.begin(store, await begun_thread(store))
+    await life.claim()
+    await life.open_message()
+    assert life.state.message is not None
+    message_id = life.state.message.id
+    labels: dict[str, dict[str, str]] = {"thread.message": {"m": "1"}, "thread.run.step": {}, "thread.run": {"r": "1"}}
+    await store.update_run(PROJECT, life.thread_id, life.id, lambda run: replace(run, metadata=labels["thread.run"]))
+    await store.update_message(
+        PROJECT, life.thread_id, message_id, lambda m: replace(m, metadata=labels["thread.message"])
+    )
+    after, facts = life.completed()
+    appended = await store.append(life.append(after, facts))
+    assert appended.written.after == (await _stored(store, life)).state
+    for fact, logged in zip(appended.written.facts, (await _all_facts(store, life))[-3:], strict=True):
+        told = msgspec.json.decode(logged.data)
+        assert told["metadata"] == labels[told["object"]]
+        shown = fact.message if isinstance(fact, MessageFact) else fact.run if isinstance(fact, RunFact) else None
+        assert shown is None or msgspec.json.encode(shown) == logged.data
 
 
 async def test_two_changes_of_a_run_at_once_are_both_applied(store: Store) -> None:

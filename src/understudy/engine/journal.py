@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from understudy.core.ids import RunId
 from understudy.core.run.machine import Decision
 from understudy.engine.frames import fact_frames
-from understudy.ports import Append, Bus, Lease, NewRun, Store, StoredRun
+from understudy.ports import Append, Appended, Bus, Lease, NewRun, Store, StoredRun
 
 
 class Journal:
@@ -43,7 +43,7 @@ class Journal:
         lease: Lease | Literal["keep"] | None = "keep",
         message_tokens: int = 0,
     ) -> StoredRun:
-        """The run as it is behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
+        """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
         append = Append(
             run_id=RunId(stored.state.run.id),
             expected_seq=stored.seq,
@@ -54,12 +54,13 @@ class Journal:
             lease=lease,
             message_tokens=message_tokens,
         )
-        seq = await asyncio.shield(self._append(append))
-        return replace(stored, state=decision.after, seq=seq, lease=stored.lease if lease == "keep" else lease)
+        appended = await asyncio.shield(self._append(append))
+        kept = stored.lease if lease == "keep" else lease
+        return replace(stored, state=appended.written.after, seq=appended.seq, lease=kept)
 
-    async def _append(self, append: Append) -> int:
+    async def _append(self, append: Append) -> Appended:
         appended = await self._store.append(append)
-        self._bus.publish(append.run_id, fact_frames(append.facts, appended.seq))
+        self._bus.publish(append.run_id, fact_frames(appended.written.facts, appended.seq))
         if appended.released is not None:
             self._bus.wake()
-        return appended.seq
+        return appended
