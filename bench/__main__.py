@@ -29,7 +29,7 @@ def main() -> int:
     try:
         with open_stage(asked.directory) as stage:
             rows = measure(stage, sizes)
-            where = description(stage.directory, command)
+            where = description(command, stage.durable_ms)
     except Failed as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from bench.machine import durable_write_ms
 from bench.orders import Order, Outcome, Volley
 from bench.processes import Failed, LoadClient, Server, call, load_client, module_server, request, understudy
 
@@ -42,6 +43,7 @@ class Stage(Struct, frozen=True, kw_only=True):
     understudy: Server
     client: LoadClient
     assistant_id: str
+    durable_ms: list[float] = []  # what the disk took for a small durable write, all along
 
     def chats(self, server: Server, script: str, count: int, *, concurrency: int = 1, spread: float = 0.0) -> Volley:
         """Streamed chat completions, passed through."""
@@ -94,6 +96,7 @@ class Stage(Struct, frozen=True, kw_only=True):
         """What the servers took, when they take turns: whatever else the machine does meets all of them."""
         costs = {name: Cost(first_ms=[]) for name in orders}
         for _ in range(rounds):
+            self.durable_ms.append(durable_write_ms(self.directory))
             for name, (server, volley) in orders.items():
                 cost, before = costs[name], server.cpu_seconds()
                 outcome = self.obey(volley)
@@ -124,6 +127,7 @@ def open_stage(parent: Path | None) -> Iterator[Stage]:
             understudy=measured,
             client=client,
             assistant_id=new_assistant(measured),
+            durable_ms=[],
         )
 
 

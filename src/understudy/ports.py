@@ -327,9 +327,13 @@ class Follower(Protocol):
     """A place in a run's frames. `held_from` is the first fact number that the bus still has, `None` if it has none."""
 
     held_from: int | None
+    closed: bool
 
     async def next(self) -> Sequence[Frame]:
-        """All frames not yet taken, waiting for at least one. Empty: the follower was closed, or the bus is."""
+        """All frames not yet taken, waiting for at least one. Empty after `close` and after `nudge`."""
+
+    def nudge(self) -> None:
+        """Wakes whoever waits in `next`, once, with nothing."""
 
     def close(self) -> None:
         """Wakes whoever waits in `next`, for ever."""

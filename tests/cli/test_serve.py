@@ -6,10 +6,12 @@ import socket
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from support.command import Ended, read_until, run, started
 from support.model_replies import Reply
 from support.model_server import ScriptedModel
+from understudy.cli import serve
 from understudy.cli.banner import banner, base_url
 from understudy.settings import Settings, load
 
@@ -108,3 +110,15 @@ def test_the_banner_does_not_give_away_a_key_that_the_operator_chose(tmp_path: P
 
 def test_it_listens_on_this_machine_only_unless_told_otherwise() -> None:
     assert Settings().host == "127.0.0.1"
+
+
+def test_it_takes_as_many_open_files_as_it_is_allowed() -> None:
+    resource = pytest.importorskip("resource")
+    allowed, allowable = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, allowable))
+    try:
+        serve._allow_open_files()
+        taken, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowable))
+    assert taken == (serve.OPEN_FILES_MAX if allowable < 0 else min(allowable, serve.OPEN_FILES_MAX))

@@ -7,7 +7,7 @@ import pytest
 
 from understudy.bus.memory import MemoryBus
 from understudy.core.ids import RunId
-from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
+from understudy.core.limits import BUS_BYTES_MAX, BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
 from understudy.ports import Bus, Frame
 
 RUN = RunId("run_A")
@@ -76,6 +76,18 @@ async def test_closing_a_follower_ends_its_wait(bus: Bus) -> None:
     follower.close()
     assert await waiting == ()
     assert await follower.next() == ()
+
+
+async def test_a_nudge_breaks_one_wait_and_closes_nothing(bus: Bus) -> None:
+    follower = bus.follow(RUN)
+    follower.nudge()
+    waiting = asyncio.create_task(follower.next())
+    await asyncio.sleep(0)
+    follower.nudge()
+    assert await waiting == ()
+    assert not follower.closed
+    bus.publish(RUN, [fact(1)])
+    assert [frame.seq for frame in await follower.next()] == [1]
 
 
 async def test_retiring_a_run_closes_its_followers(bus: Bus) -> None:
@@ -168,3 +180,15 @@ async def test_interrupts_reach_those_who_listen_to_that_run_until_they_stop(bus
     stop()
     bus.interrupt(RUN)
     assert heard == ["one", "two", "two"]
+
+
+async def test_all_runs_together_stay_within_bounds_and_those_that_are_read_stay(bus: Bus) -> None:
+    piece = b"x" * (BUS_RUN_BYTES_MAX // 2)
+    read = bus.follow(RunId("run_0"))
+    for number in range(40):
+        bus.publish(RunId(f"run_{number}"), [Frame(1, "thread.run.completed", piece)])
+    held = [number for number in range(40) if bus.follow(RunId(f"run_{number}")).held_from is not None]
+    assert held[0] == 0
+    assert held[-1] == 39
+    assert len(held) * len(piece) <= BUS_BYTES_MAX
+    assert len(await read.next()) == 1

@@ -222,6 +222,22 @@ async def test_who_lost_a_lease_hears_of_it_at_the_next_renewal(model: ScriptedM
         assert await taker.said(run) == ["Whole."]
 
 
+async def test_a_cancel_through_another_process_is_heard_of_at_the_next_renewal(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    async with (
+        open_house(tmp_path, model, **{**NEVER, "renew_seconds": 0.02}) as house,
+        open_house(tmp_path, model, works=False) as front,
+    ):
+        model.script(Reply("Half", Silence()))
+        run = await house.start_run()
+        await house.until_it_speaks(run)
+        await front.cancel(run)
+        await house.until(run, "cancelled")
+        await model.until(lambda: model.disconnects == 1)
+        assert await house.said(run) == ["Half"]
+
+
 async def test_an_own_lease_that_ran_out_stops_neither_its_run_nor_the_claims_of_others(
     model: ScriptedModel, tmp_path: Path
 ) -> None:

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from understudy.core.ids import RunId
-from understudy.core.limits import BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
+from understudy.core.limits import BUS_BYTES_MAX, BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
 from understudy.ports import DISCARDED, Clock, Frame
 
 
@@ -47,13 +47,17 @@ class MemoryFollower:
         self._taken = topic.dropped
         self._waiter: asyncio.Future[None] | None = None
         self._torn = False  # frames were dropped before they were taken
-        self._closed = False
+        self._nudged = False
+        self.closed = False
         self.held_from = topic.held_from
 
     async def next(self) -> Sequence[Frame]:
-        while not self._closed:
+        while not self.closed:
             if frames := self._not_taken():
                 return frames
+            if self._nudged:
+                self._nudged = False
+                break
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return ()
@@ -76,9 +80,14 @@ class MemoryFollower:
             self._waiter.set_result(None)
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             self._let_go(self)
+            self.wake()
+
+    def nudge(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._nudged = True
             self.wake()
 
 
@@ -90,6 +99,7 @@ class MemoryBus:
         self._topics: dict[RunId, _Topic] = {}
         self._kept_until: OrderedDict[RunId, float] = OrderedDict()
         self._work = asyncio.Event()
+        self._size_bytes = 0
         self._closed = False
         self._interrupts: dict[RunId, list[Callable[[], None]]] = {}
 
@@ -102,13 +112,16 @@ class MemoryBus:
             if not new_fact:
                 return  # deltas of a run that is retired or forgotten: no reader could place them
             topic = self._topics[run_id] = _Topic()
+        before = topic.size_bytes
         topic.add(frames)
+        self._size_bytes += topic.size_bytes - before
         for follower in topic.followers:
             follower.wake()
         if new_fact:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)
             self._forget()
+        self._make_room()
 
     def _forget(self) -> None:
         """Lets go of runs without news and without readers, whether they rest or go on in another process."""
@@ -122,7 +135,23 @@ class MemoryBus:
             if topic is not None and topic.followers:
                 self._kept_until[run_id] = now + BUS_KEEP_SECONDS
             else:
-                self._topics.pop(run_id, None)
+                self._remove(run_id)
+
+    def _make_room(self) -> None:
+        """Lets go of the runs whose news are oldest, as far as nobody reads them: the log has their facts."""
+        if self._size_bytes <= BUS_BYTES_MAX:
+            return
+        for run_id in [run_id for run_id in self._kept_until if not self._topics[run_id].followers]:
+            if self._size_bytes <= BUS_BYTES_MAX:
+                return
+            del self._kept_until[run_id]
+            self._remove(run_id)
+
+    def _remove(self, run_id: RunId) -> _Topic | None:
+        topic = self._topics.pop(run_id, None)
+        if topic is not None:
+            self._size_bytes -= topic.size_bytes
+        return topic
 
     def follow(self, run_id: RunId) -> MemoryFollower:
         topic = self._topics.get(run_id)
@@ -142,7 +171,7 @@ class MemoryBus:
 
     def retire(self, run_id: RunId) -> None:
         self._kept_until.pop(run_id, None)
-        topic = self._topics.pop(run_id, None)
+        topic = self._remove(run_id)
         if topic is not None:
             for follower in tuple(topic.followers):
                 follower.close()

@@ -3,12 +3,14 @@
 import errno
 import os
 import socket
+import sys
 from typing import Final
 
 import uvicorn
 
 from understudy.app import Understudy, create_app
 from understudy.cli.banner import banner
+from understudy.cli.protocol import BoundedHttp
 from understudy.cli.storage import with_store
 from understudy.cli.terminal import Stop
 from understudy.entropy import now
@@ -19,6 +21,7 @@ from understudy.settings import Loaded
 __all__ = ["serve"]
 
 BACKLOG: Final = 2048
+OPEN_FILES_MAX: Final = 16_384  # two connections for each stream, one to its reader and one to its model server
 # Runs are leased: what is cut off here is taken up by the next worker, so there is little to wait for.
 GRACEFUL_SHUTDOWN_SECONDS: Final = 3
 
@@ -27,16 +30,16 @@ def serve(loaded: Loaded) -> None:
     """Returns when the server was stopped with Ctrl-C. Raises `Stop`, `SettingError` when it cannot start."""
     settings = loaded.settings
     configure(settings.log_level, settings.log_format)
+    _allow_open_files()
     listener = _listen(settings.host, settings.port)
     with listener:
         app = create_app(settings)
         key = None
         if settings.api_key is None:
             key = with_store(settings, lambda store: Keys(store, now).ensure_first_key(settings.data_dir))
-        app = create_app(settings)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -71,6 +74,17 @@ class _Server(uvicorn.Server):
         # Before the connections are waited for: a stream would last as long as its run does.
         await self._app.drain()
         await super().shutdown(sockets)
+
+
+def _allow_open_files() -> None:
+    """Lets the process have as many connections as it may: the usual first bound of 1,024 is for old programs' sake."""
+    if sys.platform != "win32":
+        import resource
+
+        allowed, allowable = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = OPEN_FILES_MAX if allowable == resource.RLIM_INFINITY else min(OPEN_FILES_MAX, allowable)
+        if allowed != resource.RLIM_INFINITY and allowed < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, allowable))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -9,6 +9,9 @@ RUN_LIFETIME_SECONDS: Final = 600  # contract 0.14: never extended by tool outpu
 MESSAGES_PER_THREAD_MAX: Final = 100_000
 POLL_AFTER_MS: Final = 250  # what `openai-poll-after-ms` says on pollable answers
 
+HEAD_BYTES_MAX: Final = 64 * 1024  # request line and headers
+HEAD_SECONDS: Final = 30.0  # from the first byte of a request, or a new connection, to the end of its headers
+BODY_BRACKETS_MAX: Final = 1_000_000
 BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 BODY_DEPTH_MAX: Final = 64
 ECHO_LENGTH_MAX: Final = 512  # characters of a request that a refusal repeats
@@ -18,7 +21,7 @@ LOG_LOOK_SECONDS: Final = 1.0  # after this silence a stream looks whether its r
 LEASE_SECONDS: Final = 15.0
 LEASE_RENEW_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 1.0
-RUNS_PER_WORKER_MAX: Final = 256
+RUNS_PER_WORKER_MAX: Final = 2_000  # a run that waits for its model costs some 50 KB and no time
 TURNS_PER_RUN_MAX: Final = 100
 CONFLICT_RETRIES_MAX: Final = 10
 WAITING_RUNS_PER_THREAD_MAX: Final = 100  # with `busy_thread = "queue"`; one more is refused as without it
@@ -47,7 +50,7 @@ UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
 UPSTREAM_ERROR_WORDS_MAX: Final = 500  # characters of a model server's own words that a client is shown
 UPSTREAM_LIST_BYTES_MAX: Final = 8 * 1024 * 1024  # of an answer to GET /models
 UPSTREAM_LIST_SECONDS: Final = 10.0  # longest wait for one of several servers' models, so that it does not hide theirs
-UPSTREAM_CONNECTIONS_MAX: Final = 1_024
+UPSTREAM_CONNECTIONS_MAX: Final = 4_096  # more than runs have places: requests pass straight through too
 UPSTREAM_KEEPALIVE_SECONDS: Final = 4.0  # uvicorn and Node close idle connections after 5: be the first to let go
 UPSTREAM_DRAIN_SECONDS: Final = 0.1  # longest wait for the end of a body after `[DONE]`, to keep its connection
 UPSTREAM_LOOK_SECONDS: Final = 1.0  # how often a waiting reader's connection is looked at
@@ -64,6 +67,7 @@ LOCAL_STOP_SECONDS: Final = 1.0  # between closing its input and killing it
 WEIGHTS_FETCH_SECONDS: Final = 1_800.0
 WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left is removed
 
+BUS_BYTES_MAX: Final = 256 * 1024 * 1024  # of all runs without readers together
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
 FACTS_PAGE: Final = 500
 BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers

@@ -153,6 +153,8 @@ class Runs:
             await self._journal.append(stored, decide(stored.state, Expire(at=self._now())), lease=None)
         except (SeqConflict, Missing):
             return
+        # A worker may have it still: after a machine's sleep its lease is dead, while its timer has slept as well.
+        self._bus.interrupt(RunId(stored.state.run.id))
 
     async def _hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
         """Finishes the write although its request may be dropped: a run that was written must be worked on."""

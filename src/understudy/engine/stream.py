@@ -27,6 +27,8 @@ class RunStream:
         self._passed = START  # where the bus is: the last fact that came by, and how many deltas since
         self._left_out: set[int] = set()  # facts that belong to what was discarded, as the log tells
         self._begun = False
+        self._heard = True
+        self._timer = asyncio.get_running_loop().call_later(LOG_LOOK_SECONDS, self._listen)
         self.finished = False
         self.begun_anew = False
 
@@ -40,13 +42,14 @@ class RunStream:
                 self._begun = True
                 shown = await self._beginning()
             else:
-                frames = await self._heard()
-                if frames is None:
-                    shown = await self._from_elsewhere()
-                elif frames:
+                frames = await self._follower.next()
+                if frames:
+                    self._heard = True
                     shown = await self._take(frames)
-                else:
+                elif self._follower.closed:
                     return ()
+                else:
+                    shown = await self._from_elsewhere()
             if shown:
                 return shown
         return ()
@@ -90,13 +93,15 @@ class RunStream:
                 break
         return shown
 
-    async def _heard(self) -> Sequence[Frame] | None:
-        """`None` after a silence: the bus ends with the process, and another one may be working on the run."""
-        try:
-            async with asyncio.timeout(LOG_LOOK_SECONDS):
-                return await self._follower.next()
-        except TimeoutError:
-            return None
+    def _listen(self) -> None:
+        """Breaks a silence of the bus, which ends with the process: another one may be working on the run.
+
+        One timer a stream, however many frames come: a time-out for each wait would be felt on every token.
+        """
+        if not self._heard:
+            self._follower.nudge()
+        self._heard = False
+        self._timer = asyncio.get_running_loop().call_later(LOG_LOOK_SECONDS, self._listen)
 
     async def _from_elsewhere(self) -> list[bytes]:
         """What the log has that the bus never had."""
@@ -146,4 +151,5 @@ class RunStream:
         return b"id: %b\n%b" % (str(self._given).encode(), frame.data)
 
     def close(self) -> None:
+        self._timer.cancel()
         self._follower.close()

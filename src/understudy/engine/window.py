@@ -1,6 +1,8 @@
 """What a run reads of its thread: no more than its model can be shown, however long the thread is."""
 
-from understudy.core.chat.context import Entry, Window, enough, prompt_budget
+import asyncio
+
+from understudy.core.chat.context import Entry, Reach, Window, prompt_budget
 from understudy.core.ids import RunId, ThreadId
 from understudy.core.limits import CONTEXT_HEAD_MESSAGES, CONTEXT_PAGE_MESSAGES
 from understudy.ports import Store, StoredMessage, StoredRun
@@ -11,22 +13,26 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
     """The newest messages that the budget can hold, the oldest few, and all of the run's own steps."""
     run, progress = stored.state.run, stored.state.progress
     thread_id = ThreadId(run.thread_id)
-    budget = prompt_budget(run, progress.usage, context_window_tokens, correction)
+    reach = Reach(run, prompt_budget(run, progress.usage, context_window_tokens, correction))
     newest_first: list[Entry] = []
     own: dict[str, Message] = {}
     before: StoredMessage | None = None
     whole = False
-    while not enough(run, newest_first, budget):
+    while not reach.enough:
         page = await store.recent_messages(thread_id, before=before, limit=CONTEXT_PAGE_MESSAGES)
         for one in page:
             if one.message.run_id == run.id:
                 own[one.message.id] = one.message
             else:
-                newest_first.append(_entry(one))
+                entry = _entry(one)
+                newest_first.append(entry)
+                reach.add(entry)
         if len(page) < CONTEXT_PAGE_MESSAGES:
             whole = True
             break
         before = page[-1]
+        # A read may keep the event loop to itself: between the pages of a long thread the others have their turn.
+        await asyncio.sleep(0)
     oldest_first = () if whole else await store.first_messages(thread_id, limit=CONTEXT_HEAD_MESSAGES)
     return Window(
         head=[_entry(one) for one in oldest_first if one.message.run_id != run.id],

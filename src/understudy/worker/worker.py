@@ -118,6 +118,8 @@ class Worker:
     def _take(self, stored: StoredRun) -> None:
         assert self._loop is not None
         run_id = RunId(stored.state.run.id)
+        if run_id in self._working:
+            return  # written so slowly that its lease ran out, and this worker's own claim found it first
         task = asyncio.create_task(self._loop.work(stored, self.owner), name=run_id)
         self._working[run_id] = task
         task.add_done_callback(lambda done: self._put_down(run_id, done))

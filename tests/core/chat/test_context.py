@@ -8,10 +8,10 @@ from support.prompts import a_run, called, entry, function_tool, message, said, 
 from understudy.core.chat.context import (
     Entry,
     Prompt,
+    Reach,
     Spent,
     Window,
     compose,
-    enough,
     message_tokens,
     prompt_budget,
 )
@@ -422,13 +422,21 @@ def test_the_prompt_has_what_window_answer_and_limit_leave(run: Run, spent: Usag
     assert prompt_budget(run, spent, window) == budget
 
 
+def enough(run: Run, budget: int, read: Sequence[Entry]) -> bool:
+    reach = Reach(run, budget)
+    for each in read:
+        reach.add(each)
+    return reach.enough
+
+
 def test_a_loader_reads_until_more_could_not_be_shown() -> None:
     thread: Sequence[Entry] = [entry(f"msg_{n}", "user", str(n), 100) for n in range(5)]
-    assert not enough(a_run(), thread, 500)
-    assert enough(a_run(), thread, 499)
-    assert enough(a_run(last_messages=5), thread, 10_000)
-    assert not enough(a_run(last_messages=6), thread, 10_000)
-    assert enough(a_run(), (), -1)
+    assert not enough(a_run(), 500, thread)
+    assert enough(a_run(), 499, thread)
+    assert enough(a_run(last_messages=5), 10_000, thread)
+    assert not enough(a_run(last_messages=6), 10_000, thread)
+    assert not enough(a_run(last_messages=6), 10_000, [*thread, entry("msg_6", "assistant", "", 100)])
+    assert enough(a_run(), -1, ())
 
 
 def test_a_message_costs_its_text_its_images_and_what_stands_around_it() -> None:

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from support.prompts import a_run, called, entry, function_tool, message, said, settings
-from understudy.core.chat.context import Entry, Prompt, Spent, Window, compose, enough, prompt_budget
+from understudy.core.chat.context import Entry, Prompt, Reach, Spent, Window, compose, prompt_budget
 from understudy.core.run.state import RunSettings
 from understudy.wire.messages import ImageUrl, ImageUrlPart, Message
 from understudy.wire.runs import Run, Usage
@@ -171,10 +171,11 @@ def test_a_loader_that_stops_when_it_has_enough_loses_nothing(
     correction: float,
     context_window_tokens: int,
 ) -> None:
-    budget = prompt_budget(run, spent, context_window_tokens, correction)
+    reach = Reach(run, prompt_budget(run, spent, context_window_tokens, correction))
     start = len(thread)
-    while start and not enough(run, thread[start:], budget):
+    while start and not reach.enough:
         start -= 1
+        reach.add(thread[start])
     assume(any(each.message.role == "user" and each.message.content for each in thread[start:]) or start == 0)
     first_user = next(
         (place for place, each in enumerate(thread) if each.message.role == "user" and each.message.content), 0

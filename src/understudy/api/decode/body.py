@@ -15,7 +15,7 @@ from understudy.api.decode.annotations import record_of
 from understudy.api.decode.rules import check, known
 from understudy.core import refusals
 from understudy.core.errors import BadRequest
-from understudy.core.limits import BODY_DEPTH_MAX
+from understudy.core.limits import BODY_BRACKETS_MAX, BODY_DEPTH_MAX
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -91,8 +91,11 @@ def _where(error: msgspec.DecodeError) -> str:
 
 def _check_depth(raw: bytes) -> None:
     """Raises `BadRequest` for what is nested so deeply that decoding, or encoding it again, would overflow a stack."""
-    if raw.count(b"[") + raw.count(b"{") <= BODY_DEPTH_MAX:
+    opened = raw.count(b"[") + raw.count(b"{")
+    if opened <= BODY_DEPTH_MAX:
         return
+    if opened > BODY_BRACKETS_MAX:
+        raise refusals.unreadable_body(f"it holds more than {BODY_BRACKETS_MAX} arrays and objects")
     brackets = _STRING.sub(b"", raw).translate(None, _NO_BRACKETS)
     depth = max(itertools.accumulate(map(_BRACKET_STEPS.__getitem__, brackets)), default=0)
     if depth > BODY_DEPTH_MAX:

@@ -45,7 +45,7 @@ class Entry(Struct, frozen=True):
 class Window(Struct, frozen=True, kw_only=True):
     """What was read of a thread for one run. The run's own messages are in `own_messages` and nowhere else.
 
-    `recent` holds the newest messages, oldest first, without a gap; as far back as `enough` asked for. `head` holds
+    `recent` holds the newest messages, oldest first, without a gap; as far back as `Reach` asked for. `head` holds
     the thread's oldest ones, and may repeat messages of `recent`. `own` is all of this run's steps, oldest first.
     """
 
@@ -135,14 +135,26 @@ def prompt_budget(run: Run, spent: Usage, context_window_tokens: int, correction
     return int((room if prompt_left is None else min(room, prompt_left)) / correction)
 
 
-def enough(run: Run, recent: Sequence[Entry], budget: int) -> bool:
-    """Whether older messages than these could not be shown anyway: what a run reads is bounded by its window.
+class Reach:
+    """How far back a run reads its thread: what it reads is bounded by its window. `budget` is the `prompt_budget`."""
 
-    `budget` is the `prompt_budget`.
-    """
-    said = [entry for entry in recent if _says_something(entry.message)]
-    last = run.truncation_strategy.last_messages if run.truncation_strategy.type == "last_messages" else None
-    return (last is not None and len(said) >= last) or sum(entry.tokens for entry in said) > budget
+    def __init__(self, run: Run, budget: int) -> None:
+        truncation = run.truncation_strategy
+        self._last = truncation.last_messages if truncation.type == "last_messages" else None
+        self._budget = budget
+        self._messages = 0
+        self._tokens = 0
+
+    def add(self, entry: Entry) -> None:
+        """A message that was read. Those that say nothing do not count."""
+        if _says_something(entry.message):
+            self._messages += 1
+            self._tokens += entry.tokens
+
+    @property
+    def enough(self) -> bool:
+        """Whether older messages than the added ones could not be shown anyway."""
+        return (self._last is not None and self._messages >= self._last) or self._tokens > self._budget
 
 
 def message_tokens(message: Message, count: Callable[[str], int]) -> int:
