@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.store import PROJECT, Life, begun_thread, open_engine
+from support.store import NOON, PROJECT, Life, begun_thread, open_engine
 from understudy.bus import memory
 from understudy.bus.memory import MemoryBus
 from understudy.core.run.state import Fact, RunState
@@ -324,3 +324,21 @@ async def test_a_reader_that_comes_while_another_process_writes_a_message_gets_i
     told = await reading
     assert [name for name in told if name != "thread.message.delta"] == [*OPENED, *COMPLETED]
     assert told[len(OPENED)] == "thread.message.delta", "the SDKs need one"
+
+
+async def test_the_stream_of_a_run_whose_facts_are_no_longer_kept_ends(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    reader = RunStream(store, bus, life.id)
+    assert len(await reader.next()) == len(BEGUN)
+    life.tells = False
+    await life.claim()
+    await life.open_message()
+    await life.complete()
+    await store.prune(NOON + 10**6, limit=1000)
+    late = RunStream(store, MemoryBus(lambda: 0.0), life.id)
+    for stream in (reader, late):
+        assert await follow(stream) == []
+        assert not stream.finished

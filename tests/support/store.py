@@ -203,7 +203,7 @@ class Life:
         return self.state.run.thread_id
 
     def append(self, after: RunState, facts: Sequence[Fact], **fields: object) -> Append:
-        made = Append(run_id=self.id, expected_seq=self.seq, before=self.state, after=after, facts=facts)
+        made = Append(run_id=self.id, at=NOON + 2, expected_seq=self.seq, before=self.state, after=after, facts=facts)
         return replace(made, **fields)
 
     async def go(self, after: RunState, facts: Sequence[Fact], **fields: object) -> None:

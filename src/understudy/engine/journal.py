@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from understudy.core.ids import RunId
 from understudy.core.run.machine import Decision
 from understudy.engine.frames import fact_frames
-from understudy.ports import Append, Appended, Bus, Lease, NewRun, Store, StoredRun
+from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredRun
 
 
 class Journal:
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
         self._bus = bus
+        self._clock = clock
 
     async def begin(self, new: NewRun) -> StoredRun:
         """Writes a new run; one that must wait for its thread has no lease. Raises what `Store.add_run` raises."""
@@ -46,6 +47,7 @@ class Journal:
         """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
         append = Append(
             run_id=RunId(stored.state.run.id),
+            at=int(self._clock()),
             expected_seq=stored.seq,
             before=stored.state,
             after=decision.after,

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from understudy.core.chat.deltas import whole_calls_deltas, whole_message_deltas
-from understudy.core.run.state import Discarded
+from understudy.core.run.state import DISCARDED, Discarded
 from understudy.engine.frames import delta_frame, logged_frame
-from understudy.ports import DISCARDED, Frame, LoggedFact
+from understudy.ports import Frame, LoggedFact
 from understudy.wire.events import RESTING, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run

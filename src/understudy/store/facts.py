@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, StepFact
-from understudy.ports import DISCARDED, LoggedFact
+from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, RunFact, RunState, StepFact
+from understudy.ports import LoggedFact
 from understudy.store.codec import decode_step, encode
 from understudy.store.messages import discard_message, insert_run_message, replace_run_message
 from understudy.store.operations import Op, Query, all_rows
@@ -21,6 +21,11 @@ _INSERT_FACTS = "INSERT INTO facts (run_id, seq, event, body) VALUES "
 _STEPS = "SELECT seq, body FROM steps WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 # Index: the primary key (run_id, seq).
 _FACTS = "SELECT seq, event, body FROM facts WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+# Index: runs_ended.
+_ENDED = "SELECT id, last_fact FROM runs WHERE ended_at <= ? ORDER BY ended_at, seq LIMIT ?"
+# Index: the primary key (run_id, seq).
+_PRUNE = "DELETE FROM facts WHERE run_id = ?"
+_PRUNED = "UPDATE runs SET ended_at = NULL WHERE id = ?"
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -97,6 +102,18 @@ def log_facts(run_id: str, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
 def facts(run_id: str, after_seq: int, limit: int) -> Op[Sequence[LoggedFact]]:
     rows = yield Query(_FACTS, (run_id, after_seq, limit))
     return [LoggedFact(seq, event, payload) for seq, event, payload in rows]
+
+
+def prune(ended_by: int, limit: int) -> Op[bool]:
+    rows = yield Query(_ENDED, (ended_by, limit), locks=True)
+    pruned = 0
+    for run_id, last_fact in rows:
+        if pruned >= limit:
+            return True
+        yield Query(_PRUNE, (run_id,))
+        yield Query(_PRUNED, (run_id,))
+        pruned += last_fact
+    return len(rows) == limit
 
 
 def steps(run_id: str) -> Op[Sequence[RunStep]]:

@@ -37,7 +37,7 @@ _INSERT = (
 _HOLD = "SELECT last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
 _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
-    "body = ?, waiting = ? WHERE id = ?"
+    "body = ?, waiting = ?, ended_at = ? WHERE id = ?"
 )
 # The same without what the run itself says: no index has to follow.
 _ADVANCE = "UPDATE runs SET lease_owner = ?, lease_until = ?, last_fact = ?, progress = ? WHERE id = ?"
@@ -136,7 +136,7 @@ def append(append: Append) -> Op[Appended]:
     else:
         run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
-        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.run_id))
+        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
     yield from write_changes(append.before, written.after, written.facts, append.message_tokens)
     yield from log_facts(append.run_id, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.

@@ -229,7 +229,6 @@ def _complete_message(course: _Course, at: int, content: Sequence[Part], usage: 
 def _stopped_well(course: _Course, happened: ModelStopped) -> None:
     total = course.spend(happened.usage)
     if happened.calls:
-        assert course.state.message is None
         course.keep_calls(happened.calls)
         course.remember(step_usage=happened.usage)
         required = [

@@ -1,6 +1,6 @@
 """What a run is made of while it runs: values that `machine.decide` reads and `machine.evolve` makes anew."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -100,5 +100,7 @@ class Discarded(Struct, frozen=True, kw_only=True):
     step_ids: tuple[str, ...]
     message_ids: tuple[str, ...] = ()
 
+
+DISCARDED: Final = "discarded"  # its event's name: the log's own, no client sees it
 
 Fact: TypeAlias = RunFact | StepFact | MessageFact | Discarded
