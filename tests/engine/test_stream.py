@@ -218,6 +218,29 @@ async def test_a_reader_that_saw_the_beginning_of_a_discarded_answer_is_told_to_
     assert (stream.begun_anew, stream.finished) == (True, False)
 
 
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_a_reader_is_told_to_read_again_also_where_only_the_log_knows_of_the_discard(
+    store: Store, bus: MemoryBus, forgotten: bool
+) -> None:
+    life = await Told.on(store, bus)
+    await life.claim()
+    await life.open_message()
+    stream = RunStream(store, bus, life.id)
+    assert len(await stream.next()) == 7
+    assert life.state.step is not None
+    life.tells = False
+    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    life.tells = not forgotten
+    await life.open_message()
+    await life.complete()
+    if forgotten:
+        stream.close()
+        bus.retire(life.id)
+        stream = RunStream(store, bus, life.id, after=Position(7))
+    assert await follow(stream) == []
+    assert (stream.begun_anew, stream.finished) == (True, False)
+
+
 async def test_a_stream_ends_where_the_run_rests_and_not_before(store: Store, bus: MemoryBus) -> None:
     life = await Told.on(store, bus)
     await life.claim()

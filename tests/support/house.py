@@ -7,6 +7,7 @@
 Two houses on one directory are two processes on one database.
 """
 
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ from understudy.wire.runs import CreateRun, Run, ToolOutput
 from understudy.wire.tools import FunctionBody, FunctionToolBody
 from understudy.worker.worker import Worker
 
-__all__ = ["PROJECT", "WEATHER", "FaultyStore", "House", "open_house"]
+__all__ = ["PROJECT", "WEATHER", "FaultyStore", "House", "open_house", "thread_id"]
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ class House:
             self.journal,
             self.bus,
             models,
-            SplintrTokens(),
+            tokens(),
             clock=self.clock,
             new_id=entropy.new_id,
             retry_seconds=0.01,
@@ -180,6 +181,12 @@ class House:
 
     def stream(self, run: Run) -> RunStream:
         return RunStream(self.store, self.bus, RunId(run.id))
+
+
+@functools.cache
+def tokens() -> SplintrTokens:
+    """For all houses: reading its tables takes a while."""
+    return SplintrTokens()
 
 
 def thread_id(run: Run) -> ThreadId:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.house import PROJECT, WEATHER, FaultyStore, House, open_house
+from support.house import PROJECT, WEATHER, FaultyStore, House, open_house, thread_id
 from support.model_server import Call, Reply, ScriptedModel, Silence
 from support.readable import check_readable
 from support.talk import polled
@@ -200,11 +200,9 @@ async def test_a_run_whose_worker_died_expires_in_time(model: ScriptedModel, tmp
         later = lost.clock() + 601
         async with open_house(tmp_path, model, places=0, owner="w2", clock=lambda: later, **LOOKING) as sweeper:
             await sweeper.until(run, "expired")
-            assert (await check_log(sweeper, run))[-3:] == [
-                "thread.message.incomplete",
-                "thread.run.step.expired",
-                "thread.run.expired",
-            ]
+            assert (await check_log(sweeper, run))[-2:] == ["discarded", "thread.run.expired"]
+            found = await sweeper.store.recent_messages(thread_id(run), before_seq=None, limit=10)
+            assert [one.message.role for one in found] == ["user"], "nobody knows what the open message said"
 
 
 async def test_who_lost_a_lease_hears_of_it_at_the_next_renewal(model: ScriptedModel, tmp_path: Path) -> None:
@@ -309,6 +307,20 @@ async def test_a_stopped_worker_hands_its_runs_on_at_once(model: ScriptedModel, 
             await taker.until(run, "completed")
             assert await taker.said(run) == ["Whole."]
             await check_log(taker, run)
+
+
+async def test_a_cancelled_run_ends_with_the_worker_that_stops_and_leaves_no_empty_message(
+    model: ScriptedModel, tmp_path: Path
+) -> None:
+    async with open_house(tmp_path, model, **NEVER) as stopped, open_house(tmp_path, model, works=False) as front:
+        model.script(Reply("Half", Silence()))
+        run = await stopped.start_run()
+        await stopped.until_it_speaks(run)
+        assert (await front.cancel(run)).status == "cancelling"
+        await stopped.stop()
+        await front.until(run, "cancelled")
+        found = await front.store.recent_messages(thread_id(run), before_seq=None, limit=10)
+        assert [one.message.role for one in found] == ["user"]
 
 
 async def test_of_two_workers_one_takes_a_run_that_was_handed_back(model: ScriptedModel, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from understudy.core.limits import (
     UPSTREAM_RETRY_SECONDS,
     UPSTREAM_RETRY_SECONDS_MAX,
 )
-from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped, ModelTruncated, Stopped
+from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped, ModelTruncated, Stopped, WorkerLost
 from understudy.core.run.machine import Superseded
 from understudy.engine.attention import Attention, CalledAway
 from understudy.engine.journal import Journal
@@ -252,7 +252,8 @@ class RunLoop:
                 if not await held.reload(self._store):
                     return
                 if held.run.status == "cancelling":
-                    await held.append(Stopped(at=held.now()))
+                    # Not `Stopped`: what the open message says is not at hand, and an empty one must not stay.
+                    await held.append(WorkerLost(at=held.now()))
                 else:
                     await held.hand_back()
             except SeqConflict:

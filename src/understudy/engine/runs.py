@@ -12,7 +12,7 @@ from msgspec import Struct
 from understudy.core import errors
 from understudy.core.ids import ProjectId, RunId
 from understudy.core.limits import CONFLICT_RETRIES_MAX
-from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, ToolOutputs
+from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, ToolOutputs, WorkerLost
 from understudy.core.run.machine import ACTIVE, RESTS, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
 from understudy.engine.journal import Journal
@@ -149,8 +149,14 @@ class Runs:
         return stored
 
     async def _expire(self, stored: StoredRun) -> None:
+        now = self._now()
+        # Nobody is left who knows what an open message says: without it the thread has no empty one.
+        lost = stored.state.step is not None and stored.state.run.status != "requires_action"
+        decision = decide(stored.state, WorkerLost(at=now) if lost else Expire(at=now))
+        if lost and decision.after.run.status in ACTIVE:
+            decision = _then(decision, Expire(at=now))
         try:
-            await self._journal.append(stored, decide(stored.state, Expire(at=self._now())), lease=None)
+            await self._journal.append(stored, decision, lease=None)
         except (SeqConflict, Missing):
             return
         # A worker may have it still: after a machine's sleep its lease is dead, while its timer has slept as well.
