@@ -227,9 +227,8 @@ async def test_a_reader_is_told_to_read_again_also_where_only_the_log_knows_of_t
     await life.open_message()
     stream = RunStream(store, bus, life.id)
     assert len(await stream.next()) == 7
-    assert life.state.step is not None
     life.tells = False
-    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.lose()
     life.tells = not forgotten
     await life.open_message()
     await life.complete()
