@@ -95,7 +95,7 @@ class Understudy:
 
     async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
         settings = self._settings
-        journal = Journal(store, bus)
+        journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
@@ -104,7 +104,8 @@ class Understudy:
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
-        worker.start(loop, Sweep(store, runs, entropy.now))
+        sweep = Sweep(store, runs, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
+        worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
         services = Services(
             store=store,

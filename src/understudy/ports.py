@@ -20,11 +20,8 @@ from understudy.wire.runs import Run, RunErrorCode
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import Thread
 
-Clock: TypeAlias = Callable[[], float]
-"""The time now, in Unix seconds."""
-
-NewId: TypeAlias = Callable[[Kind], str]
-"""A fresh id of a kind, with its prefix."""
+Clock: TypeAlias = Callable[[], float]  # the time now, in Unix seconds
+NewId: TypeAlias = Callable[[Kind], str]  # a fresh id of a kind, with its prefix
 
 # --- values that cross the store
 
@@ -99,6 +96,7 @@ class Append(Struct, frozen=True, kw_only=True):
     """
 
     run_id: RunId
+    at: int  # the moment of the facts, in whole Unix seconds
     expected_seq: int
     before: RunState
     after: RunState
@@ -112,6 +110,7 @@ class Appended(Struct, frozen=True, kw_only=True):
     """`seq` is the number of the run's last fact. `released` waited for this run's end and may be taken now."""
 
     seq: int
+    written: Decision  # what was appended, with the metadata that clients gave meanwhile
     released: RunId | None = None
 
 
@@ -281,6 +280,9 @@ class Store(Protocol):
 
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]: ...
 
+    async def prune(self, ended_by: int, *, limit: int) -> bool:
+        """Deletes the facts of runs that ended by then, all of a run's and about `limit`; whether more may be left."""
+
     async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
         """Runs that a worker should take, oldest first: queued, free and in turn, or under a lease that ran out."""
 
@@ -302,10 +304,6 @@ class Store(Protocol):
 
 
 # --- the bus
-
-
-DISCARDED = "discarded"
-"""The event's name of a discarded step and message: the log's own, no client sees it."""
 
 
 class Frame(Struct, frozen=True):

@@ -144,7 +144,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     run_lifetime_seconds: Annotated[
         Lifetime, _about(Group.RUNS, "Time after its creation at which a run that has not ended expires.")
     ] = limits.RUN_LIFETIME_SECONDS
-
+    events_keep_seconds: Annotated[
+        Lifetime,
+        _about(Group.RUNS, "Time for which a run's events are kept after its end: its stream can be read again."),
+    ] = limits.FACTS_KEEP_SECONDS
     busy_thread: Annotated[
         Literal["refuse", "queue"],
         _about(

@@ -9,8 +9,9 @@ import pytest
 from support.client import Client, Event
 from support.model_server import Call, Refuse, Reply, ScriptedModel, Silence
 from support.sdk import accumulated
-from support.server import running_server
+from support.server import RunningServer, running_server
 from support.talk import WEATHER, Talk
+from understudy.store.sqlite import open_sqlite
 
 
 async def resumed(talk: Talk, run: dict[str, object], last_id: str = "") -> list[Event]:
@@ -84,6 +85,25 @@ async def test_after_a_restart_the_log_tells_the_whole_run_with_whole_deltas(
                 id_: accumulated(parts) for id_, parts in retold_deltas.items()
             }
         assert [event.name for event in await resumed(talk, run, further[-2].id)] == ["done"]
+
+
+async def test_a_stream_whose_events_are_no_longer_kept_is_gone(
+    server: RunningServer, talk: Talk, model: ScriptedModel
+) -> None:
+    events = await talk.stream()
+    run = events[0].data
+    store = await open_sqlite(server.settings.database)
+    await store.prune(int(time.time()), limit=100)
+    await store.close()
+    path = f"{talk.path}/runs/{run['id']}/stream"
+    for last_id in ("", events[0].id, events[-3].id):
+        gone = await talk.client.request("GET", path, headers={"Last-Event-ID": last_id})
+        assert (gone.status, gone.error["type"]) == (404, "invalid_request_error")
+        assert gone.error["message"] == (
+            f"The events of run '{run['id']}' are no longer kept; its messages and steps are."
+        )
+    assert [event.name for event in await resumed(talk, run, events[-2].id)] == ["done"]
+    assert (await talk.get(run))["status"] == "completed"
 
 
 @pytest.mark.parametrize("last_id", ["nonsense", "999", "-1", "1.2.3"])

@@ -24,7 +24,8 @@ from support.store import (
     thread,
 )
 from understudy.core.ids import ThreadId
-from understudy.core.run.state import Discarded, Progress, RunFact, RunState, StepFact
+from understudy.core.run.machine import Decision
+from understudy.core.run.state import Discarded, MessageFact, Progress, RunFact, RunState, StepFact
 from understudy.ports import (
     Appended,
     Begun,
@@ -222,14 +223,15 @@ async def test_of_many_appends_to_one_state_one_is_taken(store: Store) -> None:
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Appended"] + ["SeqConflict"] * 19
     lease = (await _stored(store, life)).lease
     assert lease is not None
-    assert outcomes[int(lease.owner[1:])] == Appended(seq=3)
+    won = appends[int(lease.owner[1:])]
+    assert outcomes[int(lease.owner[1:])] == Appended(seq=3, written=Decision(won.facts, won.after))
 
 
 async def test_an_owner_who_lost_the_lease_can_append_no_more(store: Store) -> None:
     life = await Life.begin(store, await begun_thread(store))
     await life.claim(Lease(owner="early", until=NOON + 15.0))
     same = life.append(life.state, [], owner="early")
-    assert await store.append(same) == Appended(seq=life.seq)
+    assert await store.append(same) == Appended(seq=life.seq, written=Decision([], life.state))
 
     taken = life.append(life.state, [], lease=Lease(owner="late", until=NOON + 30.0))
     await store.append(taken)
@@ -247,12 +249,13 @@ async def test_a_lost_workers_turn_leaves_the_thread_as_if_it_had_not_been(store
     step, said = life.state.step, life.state.message
     assert step is not None
     assert said is not None
-    await life.go(replace(life.state, step=None, message=None), [Discarded(step, said)])
+    await life.lose()
     assert (await _stored(store, life)).state == life.state
     assert await store.steps(life.id) == []
     assert len((await store.page("message", PROJECT, thread_id, ALL)).ids) == 1
     last = (await _all_facts(store, life))[-1]
-    assert last == LoggedFact(8, "discarded", msgspec.json.encode({"step_id": step.id, "message_id": said.id}))
+    ids = {"step_ids": [step.id], "message_ids": [said.id]}
+    assert last == LoggedFact(8, "discarded", msgspec.json.encode(ids))
 
     # A step without a message, and a new turn behind it in the same append.
     await life.open_message()
@@ -262,10 +265,13 @@ async def test_a_lost_workers_turn_leaves_the_thread_as_if_it_had_not_been(store
     other = calls_step(life.state.run)
     await life.go(
         replace(life.state, step=other, message=None),
-        [Discarded(again, life.state.message), StepFact("thread.run.step.created", other)],
+        [
+            Discarded(step_ids=(again.id,), message_ids=(life.state.message.id,)),
+            StepFact("thread.run.step.created", other),
+        ],
     )
     assert await store.steps(life.id) == [other]
-    await life.go(replace(life.state, step=None), [Discarded(other, None)])
+    await life.lose()
     assert await store.steps(life.id) == []
     assert (await _stored(store, life)).state == life.state
 
@@ -280,6 +286,20 @@ async def test_a_message_deleted_while_the_run_writes_it_stays_deleted(store: St
     await life.complete()
     assert (await store.page("message", PROJECT, life.thread_id, ALL)).ids == []
     assert (await _stored(store, life)).state.run.status == "completed"
+
+
+async def test_a_deleted_message_is_not_written_anew_by_who_read_the_run_since(store: Store) -> None:
+    life = await Life.begin(store, await begun_thread(store))
+    await life.claim()
+    await life.open_message()
+    after, facts = life.completed()
+    assert life.state.message is not None
+    assert await store.delete_message(PROJECT, life.thread_id, life.state.message.id)
+    life.state = (await _stored(store, life)).state
+    assert life.state.message is None
+    await life.go(after, facts)
+    assert (await store.page("message", PROJECT, life.thread_id, ALL)).ids == []
+    assert "thread.message.completed" in [fact.event for fact in await _all_facts(store, life)]
 
 
 # --- what is not the machine's business
@@ -302,6 +322,27 @@ async def test_metadata_given_to_a_working_run_and_its_message_survives_the_next
     assert stored.seq == life.seq
     (recent,) = await store.recent_messages(ThreadId(life.thread_id), before=None, limit=1)
     assert (recent.message.metadata, recent.message.content) == ({"m": "1"}, [text("Four.")])
+
+
+async def test_facts_tell_the_metadata_that_is_stored_with_them(store: Store) -> None:
+    life = await Life.begin(store, await begun_thread(store))
+    await life.claim()
+    await life.open_message()
+    assert life.state.message is not None
+    message_id = life.state.message.id
+    labels: dict[str, dict[str, str]] = {"thread.message": {"m": "1"}, "thread.run.step": {}, "thread.run": {"r": "1"}}
+    await store.update_run(PROJECT, life.thread_id, life.id, lambda run: replace(run, metadata=labels["thread.run"]))
+    await store.update_message(
+        PROJECT, life.thread_id, message_id, lambda m: replace(m, metadata=labels["thread.message"])
+    )
+    after, facts = life.completed()
+    appended = await store.append(life.append(after, facts))
+    assert appended.written.after == (await _stored(store, life)).state
+    for fact, logged in zip(appended.written.facts, (await _all_facts(store, life))[-3:], strict=True):
+        told = msgspec.json.decode(logged.data)
+        assert told["metadata"] == labels[told["object"]]
+        shown = fact.message if isinstance(fact, MessageFact) else fact.run if isinstance(fact, RunFact) else None
+        assert shown is None or msgspec.json.encode(shown) == logged.data
 
 
 async def test_two_changes_of_a_run_at_once_are_both_applied(store: Store) -> None:

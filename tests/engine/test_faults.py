@@ -112,7 +112,7 @@ async def check_end(ordeal: Ordeal, texts: list[list[str]]) -> None:
 async def said(ordeal: Ordeal) -> list[Message]:
     """The run's messages, oldest first. None is empty, none is still open."""
     run = ordeal.run
-    found = await ordeal.house.store.recent_messages(ThreadId(run.thread_id), before_seq=None, limit=100)
+    found = await ordeal.house.store.recent_messages(ThreadId(run.thread_id), before=None, limit=100)
     messages = [one.message for one in found[::-1] if one.message.run_id == run.id]
     assert all(text_of(one) for one in messages)
     return messages

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from support.store import PROJECT, Life, begun_thread, open_engine
+from support.store import NOON, PROJECT, Life, begun_thread, open_engine
 from understudy.bus import memory
 from understudy.bus.memory import MemoryBus
-from understudy.core.run.state import Discarded, Fact, RunState
+from understudy.core.run.state import Fact, RunState
 from understudy.engine import stream as stream_module
 from understudy.engine.frames import fact_frames
 from understudy.engine.position import Position
@@ -194,9 +194,7 @@ async def test_a_late_reader_is_not_shown_what_was_discarded(store: Store, bus: 
     await life.claim()
     await life.open_message()
     life.say("Three, or")
-    assert life.state.step is not None
-    gone = Discarded(life.state.step, life.state.message)
-    await life.go(RunState(run=life.state.run), [gone])
+    await life.lose()
     await life.open_message()
     life.say("Four.")
     await life.complete()
@@ -214,8 +212,7 @@ async def test_a_reader_that_saw_the_beginning_of_a_discarded_answer_is_told_to_
     await life.open_message()
     stream = RunStream(store, bus, life.id)
     assert len(await stream.next()) == 7
-    assert life.state.step is not None
-    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.lose()
     await life.open_message()
     assert await follow(stream) == []
     assert (stream.begun_anew, stream.finished) == (True, False)
@@ -230,9 +227,8 @@ async def test_a_reader_is_told_to_read_again_also_where_only_the_log_knows_of_t
     await life.open_message()
     stream = RunStream(store, bus, life.id)
     assert len(await stream.next()) == 7
-    assert life.state.step is not None
     life.tells = False
-    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.lose()
     life.tells = not forgotten
     await life.open_message()
     await life.complete()
@@ -331,8 +327,7 @@ async def test_an_answer_that_another_process_makes_anew_cannot_be_unsaid(
     stream = RunStream(store, bus, life.id)
     assert len(await stream.next()) == 7
     life.tells = False
-    assert life.state.step is not None
-    await life.go(RunState(run=life.state.run), [Discarded(life.state.step, life.state.message)])
+    await life.lose()
     assert await follow(stream) == []
     assert (stream.begun_anew, stream.finished) == (True, False)
 
@@ -351,3 +346,21 @@ async def test_a_reader_that_comes_while_another_process_writes_a_message_gets_i
     told = await reading
     assert [name for name in told if name != "thread.message.delta"] == [*OPENED, *COMPLETED]
     assert told[len(OPENED)] == "thread.message.delta", "the SDKs need one"
+
+
+async def test_the_stream_of_a_run_whose_facts_are_no_longer_kept_ends(
+    store: Store, bus: MemoryBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LOG_LOOK_SECONDS", 0.01)
+    life = await Told.on(store, bus)
+    reader = RunStream(store, bus, life.id)
+    assert len(await reader.next()) == len(BEGUN)
+    life.tells = False
+    await life.claim()
+    await life.open_message()
+    await life.complete()
+    await store.prune(NOON + 10**6, limit=1000)
+    late = RunStream(store, MemoryBus(lambda: 0.0), life.id)
+    for stream in (reader, late):
+        assert await follow(stream) == []
+        assert not stream.finished

@@ -1,6 +1,5 @@
 """The steps that make and change the tables."""
 
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -37,20 +36,4 @@ def test_each_step_is_taken_once_and_a_failing_one_leaves_the_last(tmp_path: Pat
     steps[1] = lambda _: ["CREATE TABLE b (n INTEGER)"]
     assert _in_transaction(connection, migrate_once(SQLITE, steps))
     assert not _in_transaction(connection, migrate_once(SQLITE, steps))
-    connection.close()
-
-
-def test_a_thread_that_is_busy_when_its_tables_are_changed_stays_busy(tmp_path: Path) -> None:
-    connection = _connect(tmp_path / "u.db")
-    _in_transaction(connection, migrate_once(SQLITE, MIGRATIONS[:1]))
-    insert = (
-        "INSERT INTO runs (id, thread_id, status, last_fact, settings, progress, body) "
-        "VALUES (?, 'thread_1', 'queued', 2, x'7b7d', x'7b7d', x'7b7d')"
-    )
-    connection.execute(insert, ("run_1",))
-    while _in_transaction(connection, migrate_once(SQLITE)):
-        pass
-    assert connection.execute("SELECT id, waiting FROM runs").fetchall() == [("run_1", 0)]
-    with pytest.raises(sqlite3.IntegrityError):
-        connection.execute(insert, ("run_2",))
     connection.close()

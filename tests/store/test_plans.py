@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from support.store import NOON, PROJECT, message, new_run, thread
 from understudy.core.ids import RunId
-from understudy.ports import PageQuery, ThreadFilter
+from understudy.ports import Append, PageQuery, ThreadFilter
 from understudy.store import facts, keys, messages, pages, runs, threads, waiting
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
@@ -45,6 +46,9 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
     given = message(made.id)
     new = new_run(made.id, thread=made, messages=[given])
     run_id, thread_id = RunId(new.state.run.id), made.id
+    state = new.state
+    ended = replace(state, run=replace(state.run, status="cancelled"))
+    ending = Append(run_id=run_id, at=NOON + 900, expected_seq=2, before=state, after=ended, facts=[])
     cursor = PageQuery(limit=20, descending=True, after=given.message.id)
     start = PageQuery(limit=20, descending=True)
     operations: list[Op[object]] = [
@@ -71,6 +75,8 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
         pages.threads(PROJECT, start, ThreadFilter(assistant_id="asst_x", metadata={"user": "u1"})),
         pages.body("step", PROJECT, run_id, "step_x"),
         pages.body("message", PROJECT, thread_id, given.message.id),
+        runs.append(ending),
+        facts.prune(NOON + 900, 10),
         keys.keys(),
         keys.key_by_digest(b""),
         threads.delete_thread(PROJECT, thread_id),

@@ -95,6 +95,7 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "cancelling": ("Create", "Claim", "Cancel"),
     "cancelling, message open": ("Create", "Claim", "ModelText", "Cancel"),
     "cancelling, calls open": ("Create", "Claim", "ModelCalls", "Cancel"),
+    "cancelling, calls open after text": ("Create", "Claim", "ModelText", "ModelCalls", "Cancel"),
     "cancelled": ("Create", "Cancel"),
     "completed": ("Create", "Claim", "ModelText", "ModelStopped (text)"),
     "incomplete": ("Create", "Claim", "ModelTruncated (prompt)"),
@@ -124,7 +125,9 @@ def outcome(reached: RunState, happened: Input) -> str:
 
 
 def _named(fact: Fact) -> str:
-    return "discarded" if isinstance(fact, Discarded) else fact.event.removeprefix("thread.")
+    if isinstance(fact, Discarded):
+        return f"discarded ({', '.join((*fact.step_ids, *fact.message_ids))})"
+    return fact.event.removeprefix("thread.")
 
 
 def markdown() -> str:
@@ -134,7 +137,7 @@ def markdown() -> str:
         "",
         "Made from `core/run/machine.py` by `make docs`; a test fails when the two differ. For every state that a run",
         "can be in and every input: the facts that follow, in order, each also an event of the stream, with `thread.`",
-        "left out.",
+        "left out. What is discarded with a lost worker is named: `step_A` has the message `msg_A`, `step_B` calls.",
         "",
         "Inputs that a section does not list find the run moved on (`Superseded`): a worker that meets this lets go.",
         "",

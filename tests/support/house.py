@@ -80,7 +80,7 @@ class House:
         self.store = store
         self.bus = MemoryBus(self.clock)
         self.models = models
-        self.journal = Journal(store, self.bus)
+        self.journal = Journal(store, self.bus, self.clock)
         self.worker = Worker(store, self.journal, self.bus, self.clock, owner=owner, places=places, **seconds)
         self.runs = Runs(store, self.journal, self.bus, self.worker, self.clock)
         self.loop = RunLoop(

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from understudy.core.ids import PREFIXES, Kind, ProjectId, RunId
 from understudy.core.run.machine import Decision
-from understudy.core.run.state import Fact, MessageFact, Progress, RunFact, RunSettings, RunState, StepFact
+from understudy.core.run.state import Discarded, Fact, MessageFact, Progress, RunFact, RunSettings, RunState, StepFact
 from understudy.ports import Append, Given, Lease, NewRun, Store, StoredAssistant, StoredMessage
 from understudy.store.sqlite import open_sqlite
 from understudy.wire.assistants import Assistant
@@ -203,7 +203,7 @@ class Life:
         return self.state.run.thread_id
 
     def append(self, after: RunState, facts: Sequence[Fact], **fields: object) -> Append:
-        made = Append(run_id=self.id, expected_seq=self.seq, before=self.state, after=after, facts=facts)
+        made = Append(run_id=self.id, at=NOON + 2, expected_seq=self.seq, before=self.state, after=after, facts=facts)
         return replace(made, **fields)
 
     async def go(self, after: RunState, facts: Sequence[Fact], **fields: object) -> None:
@@ -241,6 +241,13 @@ class Life:
             RunFact("thread.run.completed", run_),
         ]
         return RunState(run=run_, progress=Progress(usage=usage, turns=1)), facts
+
+    async def lose(self) -> None:
+        """The open step and message go, with the worker that began them."""
+        assert self.state.step is not None
+        message_ids = () if self.state.message is None else (self.state.message.id,)
+        gone = Discarded(step_ids=(self.state.step.id,), message_ids=message_ids)
+        await self.go(replace(self.state, step=None, message=None), [gone])
 
     async def end(self, status: RunStatus = "failed") -> RunId | None:
         """Ends the run as it is, whatever it was doing; the run that has its turn now."""

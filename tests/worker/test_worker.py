@@ -201,7 +201,7 @@ async def test_a_run_whose_worker_died_expires_in_time(model: ScriptedModel, tmp
         async with open_house(tmp_path, model, places=0, owner="w2", clock=lambda: later, **LOOKING) as sweeper:
             await sweeper.until(run, "expired")
             assert (await check_log(sweeper, run))[-2:] == ["discarded", "thread.run.expired"]
-            found = await sweeper.store.recent_messages(thread_id(run), before_seq=None, limit=10)
+            found = await sweeper.store.recent_messages(thread_id(run), before=None, limit=10)
             assert [one.message.role for one in found] == ["user"], "nobody knows what the open message said"
 
 
@@ -319,7 +319,7 @@ async def test_a_cancelled_run_ends_with_the_worker_that_stops_and_leaves_no_emp
         assert (await front.cancel(run)).status == "cancelling"
         await stopped.stop()
         await front.until(run, "cancelled")
-        found = await front.store.recent_messages(thread_id(run), before_seq=None, limit=10)
+        found = await front.store.recent_messages(thread_id(run), before=None, limit=10)
         assert [one.message.role for one in found] == ["user"]
 
 

@@ -96,6 +96,8 @@ class RunRoutes:
             raise errors.unknown_position(last)
         if after.seq == stored.seq and stored.state.run.status in TERMINAL:
             return Response(DONE, media_type="text/event-stream")
+        if after.seq < stored.seq and not await services.store.facts(RunId(run_id), after_seq=after.seq, limit=1):
+            raise errors.events_gone(run_id)
         return EventStream(RunStream(services.store, services.bus, RunId(run_id), after=after))
 
     async def update(self, request: Request) -> Response:

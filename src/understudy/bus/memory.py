@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from understudy.core.ids import RunId
 from understudy.core.limits import BUS_BYTES_MAX, BUS_KEEP_SECONDS, BUS_RUN_BYTES_MAX
-from understudy.ports import DISCARDED, Clock, Frame
+from understudy.core.run.state import DISCARDED
+from understudy.ports import Clock, Frame
 
 
 class _Topic:

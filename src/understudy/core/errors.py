@@ -201,6 +201,11 @@ def begun_anew() -> ApiError:
     return ApiError("The answer was lost and is being made anew; please read the run's stream again.")
 
 
+def events_gone(run_id: str) -> NotFound:
+    """Ours: the vendor's service had no stream that could be read again."""
+    return NotFound(f"The events of run '{run_id}' are no longer kept; its messages and steps are.")
+
+
 # --- the state of runs and threads
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, StepFact
-from understudy.ports import DISCARDED, Frame, LoggedFact
+from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, RunFact, StepFact
+from understudy.ports import Frame, LoggedFact
 from understudy.wire.base import Object
 from understudy.wire.deltas import Delta, MessageDelta
 

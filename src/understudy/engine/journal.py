@@ -13,13 +13,14 @@ from msgspec.structs import replace
 from understudy.core.ids import RunId
 from understudy.core.run.machine import Decision
 from understudy.engine.frames import fact_frames
-from understudy.ports import Append, Bus, Lease, NewRun, Store, StoredRun
+from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredRun
 
 
 class Journal:
-    def __init__(self, store: Store, bus: Bus) -> None:
+    def __init__(self, store: Store, bus: Bus, clock: Clock) -> None:
         self._store = store
         self._bus = bus
+        self._clock = clock
 
     async def begin(self, new: NewRun) -> StoredRun:
         """Writes a new run; one that must wait for its thread has no lease. Raises what `Store.add_run` raises."""
@@ -43,9 +44,10 @@ class Journal:
         lease: Lease | Literal["keep"] | None = "keep",
         message_tokens: int = 0,
     ) -> StoredRun:
-        """The run as it is behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
+        """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
         append = Append(
             run_id=RunId(stored.state.run.id),
+            at=int(self._clock()),
             expected_seq=stored.seq,
             before=stored.state,
             after=decision.after,
@@ -54,12 +56,13 @@ class Journal:
             lease=lease,
             message_tokens=message_tokens,
         )
-        seq = await asyncio.shield(self._append(append))
-        return replace(stored, state=decision.after, seq=seq, lease=stored.lease if lease == "keep" else lease)
+        appended = await asyncio.shield(self._append(append))
+        kept = stored.lease if lease == "keep" else lease
+        return replace(stored, state=appended.written.after, seq=appended.seq, lease=kept)
 
-    async def _append(self, append: Append) -> int:
+    async def _append(self, append: Append) -> Appended:
         appended = await self._store.append(append)
-        self._bus.publish(append.run_id, fact_frames(append.facts, appended.seq))
+        self._bus.publish(append.run_id, fact_frames(appended.written.facts, appended.seq))
         if appended.released is not None:
             self._bus.wake()
-        return appended.seq
+        return appended

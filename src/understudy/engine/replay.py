@@ -1,8 +1,7 @@
 """What a reader that comes late is shown of the fact log: the facts, and deltas in the place of those long gone.
 
 Pure. The SDKs put a message together from its deltas, so each message and call that is shown from its creation gets
-its whole content as one delta. What a lost worker had begun and another began anew was never there, unless the reader
-was shown its beginning before: that cannot be unsaid.
+its whole content as one delta. What a lost worker had begun and another began anew was never there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,45 +11,40 @@ import msgspec
 from msgspec import Struct
 
 from understudy.core.chat.deltas import whole_calls_deltas, whole_message_deltas
+from understudy.core.run.state import DISCARDED, Discarded
 from understudy.engine.frames import delta_frame, logged_frame
-from understudy.ports import DISCARDED, Frame, LoggedFact
+from understudy.ports import Frame, LoggedFact
 from understudy.wire.events import RESTING, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCalls
 
-_STEP_ENDS: Final = frozenset(get_args(StepEvent)) - {"thread.run.step.created", "thread.run.step.in_progress"}
+LEFT_OUT: Final = "left out"  # has its place among the frames, and is not shown
 
-UNSAID: Final = "unsaid"
-"""The event's name of a discard of what earlier facts than these have shown."""
+_STEP_ENDS: Final = frozenset(get_args(StepEvent)) - {"thread.run.step.created", "thread.run.step.in_progress"}
 
 
 class _Named(Struct):
     id: str
 
 
-class _Discarded(Struct):
-    step_id: str
-    message_id: str | None
-
-
-_decode_discarded = msgspec.json.Decoder(_Discarded).decode
-
-
 def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
-    """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen."""
-    gone = _discarded(facts)
-    begun: set[str] = set()
+    """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen.
+
+    What was discarded is left out with its discard. One that concerns more than these facts has its frame: whoever
+    reads on from here was shown the beginning of what is gone.
+    """
+    discards = {fact.seq: msgspec.json.decode(fact.data, type=Discarded) for fact in facts if fact.event == DISCARDED}
+    gone = {id_ for discard in discards.values() for id_ in (*discard.step_ids, *discard.message_ids)}
+    begun = {_id(fact) for fact in facts if fact.event == "thread.run.step.created"} if discards else set()
     reader = _Replay()
     frames: list[Frame] = []
     for fact in facts:
-        if fact.event == DISCARDED:
-            whole = _decode_discarded(fact.data).step_id in begun
-            frames.append(Frame(fact.seq, DISCARDED if whole else UNSAID, b""))
-        elif gone and (id_ := _id(fact)) in gone:
-            if fact.event == "thread.run.step.created":
-                begun.add(id_)
-            frames.append(Frame(fact.seq, DISCARDED, b""))  # has its place, and is not shown
+        discard = discards.get(fact.seq)
+        if discard is not None and not begun.issuperset(discard.step_ids):
+            frames.append(logged_frame(fact))
+        elif discard is not None or (gone and _id(fact) in gone):
+            frames.append(Frame(fact.seq, LEFT_OUT, b""))
         else:
             frames += reader.frames(fact)
     return frames
@@ -67,11 +61,6 @@ def settled(facts: Sequence[LoggedFact]) -> Sequence[LoggedFact]:
         if not begun or fact.event in RESTING:
             end = place
     return facts[:end]
-
-
-def _discarded(facts: Sequence[LoggedFact]) -> frozenset[str]:
-    found = [_decode_discarded(fact.data) for fact in facts if fact.event == DISCARDED]
-    return frozenset(id_ for one in found for id_ in (one.step_id, one.message_id) if id_ is not None)
 
 
 def _id(fact: LoggedFact) -> str:

@@ -149,10 +149,10 @@ class Reply:
             state = self._held.stored.state
             match piece:
                 case TextPiece() | RefusalPiece():
-                    message_id = state.message.id if state.message is not None else await self._begin_message()
+                    message_id = await self._begin_message() if state.open_message is None else state.open_message.id
                     frames.append(delta_frame(message_delta(message_id, piece)))
                 case CallStarted() | CallArguments():
-                    if state.step is None or state.message is not None:
+                    if state.step is None or state.open_message is not None:
                         self._publish(frames)
                         frames = []
                         step_id = await self._begin_calls()

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 from understudy.core.ids import RunId
 from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
+from understudy.core.run.machine import TERMINAL
+from understudy.core.run.state import DISCARDED
 from understudy.engine.position import Position
-from understudy.engine.replay import UNSAID, replay, settled
-from understudy.ports import DISCARDED, Bus, Frame, LoggedFact, Store
+from understudy.engine.replay import LEFT_OUT, replay, settled
+from understudy.ports import Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
 
 START = Position()
@@ -62,8 +64,10 @@ class RunStream:
         return await self._from_elsewhere() if held is None else self._from_log(await self._facts(), held)
 
     async def _close_if_gone(self) -> None:
-        """Of a run that was deleted before this stream followed it, or by another process, nothing will ever come."""
-        if await self._store.run(self._run_id) is None:
+        """Nothing will ever come of a run that was deleted meanwhile, or that ended and has lost its facts since."""
+        stored = await self._store.run(self._run_id)
+        # Looked at again: the run may have ended between the first look and now.
+        if stored is None or (stored.state.run.status in TERMINAL and not await self._facts()):
             self.close()
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
@@ -78,10 +82,10 @@ class RunStream:
                 self._passed = Position(frame.seq)
                 if frame.seq > self._given.seq + 1:
                     shown += self._from_log(await self._facts(), frame.seq)
-                    if self.begun_anew:
+                    if self.finished or self.begun_anew:
                         break
                     if frame.seq > self._given.seq + 1:
-                        self.close()  # the log has lost them too: the run was deleted
+                        self.close()  # the log has lost them too: the run was deleted, or ended long ago
                         break
             if self._passed > self._given:
                 self._given = self._passed
@@ -118,7 +122,7 @@ class RunStream:
             if frame.seq is None:
                 deltas.append(frame)
                 continue
-            if frame.event == DISCARDED:
+            if frame.event == LEFT_OUT:
                 self._left_out.add(frame.seq)
             if until is not None and frame.seq >= until:
                 continue
@@ -127,12 +131,11 @@ class RunStream:
                 shown.append(self._shown(delta))
             deltas.clear()
             self._given = Position(frame.seq)
-            if frame.event == UNSAID:
+            if frame.event == DISCARDED:
                 self.begun_anew = True
-                break
-            if frame.event != DISCARDED:
+            elif frame.event != LEFT_OUT:
                 shown.append(self._shown(frame))
-            if self.finished:
+            if self.finished or self.begun_anew:
                 break
         return shown
 

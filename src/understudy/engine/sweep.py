@@ -1,7 +1,8 @@
-"""What must happen although nobody asks: runs whose time is over end as expired."""
+"""What must happen although nobody asks: runs whose time is over end as expired, and old facts are let go."""
 
 import structlog
 
+from understudy.core.limits import FACTS_KEEP_SECONDS, FACTS_PRUNED_MAX
 from understudy.engine.runs import Runs
 from understudy.ports import Clock, Missing, Store
 
@@ -11,10 +12,13 @@ _BATCH = 100
 
 
 class Sweep:
-    def __init__(self, store: Store, runs: Runs, clock: Clock) -> None:
+    """The facts of a run that has ended are kept for `facts_keep_seconds`."""
+
+    def __init__(self, store: Store, runs: Runs, clock: Clock, *, facts_keep_seconds: int = FACTS_KEEP_SECONDS) -> None:
         self._store = store
         self._runs = runs
         self._clock = clock
+        self._facts_keep_seconds = facts_keep_seconds
 
     async def once(self) -> int:
         """Ends all runs that are due; how many there were. Those under a live lease are their worker's to end."""
@@ -29,3 +33,9 @@ class Sweep:
             if len(due) < _BATCH:
                 break
         return ended
+
+    async def prune(self) -> None:
+        """Deletes the facts that are no longer kept, in short transactions: others write between them."""
+        ended_by = int(self._clock()) - self._facts_keep_seconds
+        while await self._store.prune(ended_by, limit=FACTS_PRUNED_MAX):
+            pass

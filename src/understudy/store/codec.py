@@ -1,6 +1,6 @@
 """How objects become columns and come back: JSON, exactly as a GET answers it."""
 
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -28,14 +28,8 @@ class _Labelled(msgspec.Struct):
 
 
 _decode_labelled: Final = msgspec.json.Decoder(_Labelled).decode
-_Labels = TypeVar("_Labels", Run, Message)
 
 
-def with_metadata_of(body: bytes, new: _Labels) -> _Labels:
-    """`new`, with the metadata of the row that it replaces.
-
-    Clients may change metadata at any time, also while a worker holds an older copy of the object, and that change
-    is no fact: without this a worker's next append would undo it.
-    """
-    metadata = _decode_labelled(body).metadata
-    return new if metadata == new.metadata else msgspec.structs.replace(new, metadata=metadata)
+def decode_metadata(body: bytes) -> dict[str, str]:
+    """Of a body, without the rest of it."""
+    return _decode_labelled(body).metadata

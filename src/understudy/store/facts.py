@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, StepFact
+from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, RunFact, RunState, StepFact
 from understudy.ports import LoggedFact
 from understudy.store.codec import decode_step, encode
 from understudy.store.messages import discard_message, insert_run_message, replace_run_message
@@ -21,13 +21,11 @@ _INSERT_FACTS = "INSERT INTO facts (run_id, seq, event, body) VALUES "
 _STEPS = "SELECT seq, body FROM steps WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 # Index: the primary key (run_id, seq).
 _FACTS = "SELECT seq, event, body FROM facts WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
-
-
-class DiscardedIds(Struct, frozen=True, kw_only=True):
-    """What the log keeps of a `Discarded`."""
-
-    step_id: str
-    message_id: str | None
+# Index: runs_ended.
+_ENDED = "SELECT id, last_fact FROM runs WHERE ended_at <= ? ORDER BY ended_at, seq LIMIT ?"
+# Index: the primary key (run_id, seq).
+_PRUNE = "DELETE FROM facts WHERE run_id = ?"
+_PRUNED = "UPDATE runs SET ended_at = NULL WHERE id = ?"
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -53,10 +51,11 @@ def changes(before: RunState, after: RunState, facts: Sequence[Fact]) -> Changes
                 steps[step.id] = step
             case MessageFact(_, message):
                 messages[message.id] = message
-            case Discarded(step, message_or_none):
-                steps.pop(step.id, None)
-                if message_or_none is not None:
-                    messages.pop(message_or_none.id, None)
+            case Discarded(step_ids=step_ids, message_ids=message_ids):
+                for id_ in step_ids:
+                    steps.pop(id_, None)
+                for id_ in message_ids:
+                    messages.pop(id_, None)
                 discarded.append(fact)
             case RunFact():
                 pass
@@ -71,17 +70,19 @@ def write_changes(before: RunState, after: RunState, facts: Sequence[Fact], mess
     """`before` has rows already; what is not in it is new. `message_tokens` belong to a message that ends here."""
     changed = changes(before, after, facts)
     for gone in changed.discarded:
-        yield Query(_DELETE_STEP, (gone.step.id,))
-        if gone.message is not None:
-            yield from discard_message(gone.message)
+        for step_id in gone.step_ids:
+            yield Query(_DELETE_STEP, (step_id,))
+        for message_id in gone.message_ids:
+            yield from discard_message(after.run.thread_id, message_id)
     for step in changed.steps.values():
         if before.step is not None and before.step.id == step.id:
             yield Query(_UPDATE_STEP, (step.status, encode(step), step.id))
         else:
             yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)))
+    begun = None if before.open_message is None else before.open_message.id
     for message in changed.messages.values():
         tokens = 0 if message.status == "in_progress" else message_tokens
-        if before.message is not None and before.message.id == message.id:
+        if message.id == begun:
             yield from replace_run_message(message, tokens)
         else:
             yield from insert_run_message(message, tokens)
@@ -103,6 +104,18 @@ def facts(run_id: str, after_seq: int, limit: int) -> Op[Sequence[LoggedFact]]:
     return [LoggedFact(seq, event, payload) for seq, event, payload in rows]
 
 
+def prune(ended_by: int, limit: int) -> Op[bool]:
+    rows = yield Query(_ENDED, (ended_by, limit), locks=True)
+    pruned = 0
+    for run_id, last_fact in rows:
+        if pruned >= limit:
+            return True
+        yield Query(_PRUNE, (run_id,))
+        yield Query(_PRUNED, (run_id,))
+        pruned += last_fact
+    return len(rows) == limit
+
+
 def steps(run_id: str) -> Op[Sequence[RunStep]]:
     rows = yield from all_rows(_STEPS, run_id)
     return [decode_step(body) for _, body in rows]
@@ -116,6 +129,5 @@ def _logged(fact: Fact) -> tuple[str, bytes]:
             return event, encode(step)
         case MessageFact(event, message):
             return event, encode(message)
-        case Discarded(step, message_or_none):
-            ids = DiscardedIds(step_id=step.id, message_id=None if message_or_none is None else message_or_none.id)
-            return "discarded", encode(ids)
+        case Discarded():
+            return DISCARDED, encode(fact)

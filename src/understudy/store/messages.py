@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 
 from understudy.core.limits import MESSAGES_PER_THREAD_MAX
 from understudy.ports import Missing, StoredMessage, ThreadBusy, ThreadFull
-from understudy.store.codec import decode_message, encode, with_metadata_of
+from understudy.store.codec import decode_message, encode
 from understudy.store.operations import SEQ_MAX, Op, Query, Row
 from understudy.store.scope import BODY, active_run, hold_thread
 from understudy.store.waiting import newest_run
 from understudy.wire.messages import Message
 
 _INSERT = "INSERT INTO messages (id, thread_id, run_id, status, tokens, body, behind) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_SELECT_BODY = "SELECT body FROM messages WHERE id = ?"
 _UPDATE_BODY = "UPDATE messages SET body = ? WHERE id = ?"
 _UPDATE_ALL = "UPDATE messages SET status = ?, tokens = ?, body = ? WHERE id = ?"
 _DELETE = "DELETE FROM messages WHERE id = ? AND thread_id = ? RETURNING id"
@@ -70,15 +69,12 @@ def insert_run_message(message: Message, tokens: int) -> Op[None]:
 
 def replace_run_message(message: Message, tokens: int) -> Op[None]:
     """A message that a client deleted while the run wrote it stays deleted."""
-    rows = yield Query(_SELECT_BODY, (message.id,), locks=True)
-    if rows:
-        kept = with_metadata_of(rows[0][0], message)
-        yield Query(_UPDATE_ALL, (kept.status, tokens, encode(kept), message.id))
+    yield Query(_UPDATE_ALL, (message.status, tokens, encode(message), message.id))
 
 
-def discard_message(message: Message) -> Op[None]:
-    if (yield Query(_DELETE, (message.id, message.thread_id))):
-        yield Query(_COUNT, (-1, message.thread_id))
+def discard_message(thread_id: str, message_id: str) -> Op[None]:
+    if (yield Query(_DELETE, (message_id, thread_id))):
+        yield Query(_COUNT, (-1, thread_id))
 
 
 def update_message(project: str, thread_id: str, message_id: str, change: Callable[[Message], Message]) -> Op[Message]:

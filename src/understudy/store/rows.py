@@ -133,6 +133,9 @@ class RowStore(Store):
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]:
         return await self._read(facts.facts(run_id, after_seq, limit))
 
+    async def prune(self, ended_by: int, *, limit: int) -> bool:
+        return await self._write(partial(facts.prune, ended_by, limit))
+
     async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
         return await self._read(runs.claimable(now, limit))
 

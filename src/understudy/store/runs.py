@@ -15,9 +15,9 @@ from understudy.store.codec import (
     decode_settings,
     decode_step,
     encode,
-    with_metadata_of,
 )
 from understudy.store.facts import log_facts, write_changes
+from understudy.store.labels import relabelled
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
 from understudy.store.scope import ACTIVE, BODY, hold_thread, lock_thread
@@ -37,7 +37,7 @@ _INSERT = (
 _HOLD = "SELECT last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
 _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
-    "body = ?, waiting = ? WHERE id = ?"
+    "body = ?, waiting = ?, ended_at = ? WHERE id = ?"
 )
 # The same without what the run itself says: no index has to follow.
 _ADVANCE = "UPDATE runs SET lease_owner = ?, lease_until = ?, last_fact = ?, progress = ? WHERE id = ?"
@@ -128,19 +128,20 @@ def append(append: Append) -> Op[Appended]:
         raise SeqConflict(append.run_id)
     if append.lease != "keep":
         owner, until = _columns(append.lease)
+    written = yield from relabelled(append, body)
     progress = encode(append.after.progress)
     last_seq = last_fact + len(append.facts)
     if append.after.run == append.before.run:
         yield Query(_ADVANCE, (owner, until, last_seq, progress, append.run_id))
     else:
-        run = with_metadata_of(body, append.after.run)
+        run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
-        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.run_id))
-    yield from write_changes(append.before, append.after, append.facts, append.message_tokens)
-    yield from log_facts(append.run_id, last_fact, append.facts)
+        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
+    yield from write_changes(append.before, written.after, written.facts, append.message_tokens)
+    yield from log_facts(append.run_id, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.
     released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None
-    return Appended(seq=last_seq, released=released)
+    return Appended(seq=last_seq, written=written, released=released)
 
 
 def update_run(project: str, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Op[Run]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import structlog
 
 from understudy.core.ids import RunId
-from understudy.core.limits import LEASE_RENEW_SECONDS, LEASE_SECONDS, SWEEP_SECONDS
+from understudy.core.limits import LEASE_RENEW_SECONDS, LEASE_SECONDS, PRUNE_SECONDS, SWEEP_SECONDS
 from understudy.core.run.inputs import Claim, WorkerLost
 from understudy.core.run.machine import Superseded, decide
 from understudy.engine.journal import Journal
@@ -26,7 +26,7 @@ class Worker:
     """A desk of `places`: that many runs at a time. Without any it only sweeps. Belongs to one event loop.
 
     A lease is for `lease_seconds`, renewed every `renew_seconds`; queued runs of other processes, runs whose lease ran
-    out and runs whose time is over are looked for every `sweep_seconds`.
+    out and runs whose time is over are looked for every `sweep_seconds`, old facts every `prune_seconds`.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Worker:
         lease_seconds: float = LEASE_SECONDS,
         renew_seconds: float = LEASE_RENEW_SECONDS,
         sweep_seconds: float = SWEEP_SECONDS,
+        prune_seconds: float = PRUNE_SECONDS,
     ) -> None:
         self.owner = owner
         self._store = store
@@ -51,6 +52,7 @@ class Worker:
         self._lease_seconds = lease_seconds
         self._renew_seconds = renew_seconds
         self._sweep_seconds = sweep_seconds
+        self._prune_seconds = prune_seconds
         self._reserved = 0
         self._working: dict[RunId, asyncio.Task[None]] = {}
         self._chores: list[asyncio.Task[None]] = []
@@ -84,6 +86,7 @@ class Worker:
             asyncio.create_task(self._forever("claim", self._claim_when_woken), name="claim"),
             asyncio.create_task(self._forever("renew", self._renew_after_a_while), name="renew"),
             asyncio.create_task(self._forever("sweep", lambda: self._sweep_after_a_while(sweep)), name="sweep"),
+            asyncio.create_task(self._forever("prune", lambda: self._prune_after_a_while(sweep)), name="prune"),
         ]
 
     async def stop(self) -> None:
@@ -185,6 +188,10 @@ class Worker:
     async def _sweep_after_a_while(self, sweep: Sweep) -> None:
         await asyncio.sleep(self._sweep_seconds)
         await sweep.once()
+
+    async def _prune_after_a_while(self, sweep: Sweep) -> None:
+        await asyncio.sleep(self._prune_seconds)
+        await sweep.prune()
 
     async def _forever(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
         """A chore that fails is tried again: a full disk or a lost connection must not end it for good."""

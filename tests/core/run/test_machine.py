@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from support.decisions import AT, CALLS, INPUTS, OUTPUTS, TEXT, USAGE, new_run, state
+from support.decisions import AT, CALLS, INPUTS, OUTPUTS, TEXT, USAGE, new_run, outcome, state
 from understudy.core.errors import Conflict
-from understudy.core.run.inputs import Input, ModelStopped, ToolOutputs
+from understudy.core.run.inputs import Input, ModelCalls, ModelStopped, ToolOutputs
 from understudy.core.run.machine import ACTIVE, TERMINAL, Superseded, decide, evolve
 from understudy.core.run.state import Discarded, MessageFact, RunFact, RunState, StepFact
 from understudy.wire.runs import ToolOutput, Usage
-from understudy.wire.steps import ToolCalls
+from understudy.wire.steps import MessageCreation, ToolCalls
 
 
 def test_a_completed_run_loses_its_expiry_and_shows_its_usage() -> None:
@@ -73,8 +73,27 @@ def test_a_failed_run_keeps_what_its_message_had_so_far() -> None:
 
 def test_a_lost_worker_leaves_no_message_behind() -> None:
     decision = decide(state("in_progress, message open"), INPUTS["WorkerLost"])
-    assert [type(fact) for fact in decision.facts] == [Discarded]
+    assert decision.facts == (Discarded(step_ids=("step_A",), message_ids=("msg_A",)),)
     assert decision.after == replace(state("in_progress, message open"), step=None, message=None)
+
+
+def test_a_lost_worker_takes_along_the_text_that_its_turn_began_with() -> None:
+    decision = decide(state("in_progress, calls open after text"), INPUTS["WorkerLost"])
+    assert decision.facts == (Discarded(step_ids=("step_A", "step_B"), message_ids=("msg_A",)),)
+    assert decision.after == state("in_progress"), "as if the turn had never begun"
+
+
+def test_a_text_before_calls_that_were_made_in_full_is_no_longer_discarded() -> None:
+    reached = state("in_progress, calls open after text")
+    for name in ("ModelStopped (calls)", "ToolOutputs", "Claim"):
+        reached = decide(reached, INPUTS[name]).after
+    reached = decide(reached, ModelCalls(at=AT + 9, step_id="step_C")).after
+    assert decide(reached, INPUTS["WorkerLost"]).facts == (Discarded(step_ids=("step_C",)),)
+
+
+def test_a_lost_worker_of_a_run_that_is_being_cancelled_leaves_what_was_said_in_full() -> None:
+    facts = decide(state("cancelling, calls open after text"), INPUTS["WorkerLost"]).facts
+    assert facts[0] == Discarded(step_ids=("step_B",))
 
 
 @pytest.mark.parametrize("got", [(), OUTPUTS[:1], (*OUTPUTS, OUTPUTS[0]), (ToolOutput(tool_call_id="call_x"),)])
@@ -85,13 +104,34 @@ def test_outputs_must_name_each_call_once(got: tuple[ToolOutput, ...]) -> None:
     assert refusal.value.message == f"Expected tool outputs for call_ids ['call_p', 'call_q'], got {ids!r}"
 
 
-@given(st.lists(st.sampled_from(sorted(INPUTS)), max_size=30))
+@pytest.mark.parametrize("name", ["ModelFailed", "ModelTruncated (filter)", "Expire", "Cancel", "ModelStopped (text)"])
+def test_a_message_that_a_client_has_deleted_is_told_of_as_if_it_were_there(name: str) -> None:
+    reached = state("in_progress, message open")
+    loaded = replace(reached, message=None)
+    assert decide(loaded, INPUTS[name]).facts == decide(reached, INPUTS[name]).facts
+
+
+def test_calls_are_never_kept_in_the_step_of_a_message() -> None:
+    loaded = replace(state("in_progress, message open"), message=None)
+    for fact in decide(loaded, INPUTS["Expire"]).facts:
+        if isinstance(fact, StepFact):
+            assert (fact.step.type, type(fact.step.step_details)) == ("message_creation", MessageCreation)
+    assert outcome(loaded, INPUTS["ModelStopped (calls)"]) == "cannot happen"
+
+
+DELETED = "the client deletes the open message"
+
+
+@given(st.lists(st.sampled_from([*sorted(INPUTS), DELETED]), max_size=30))
 @settings(max_examples=400, deadline=None)
 def test_any_history_keeps_the_streams_rules(names: list[str]) -> None:
     """Whatever happens in whatever order, what the clients are told is a stream that the SDKs can read."""
     reached = decide(RunState(run=new_run()), INPUTS["Create"]).after
     history = [*decide(RunState(run=new_run()), INPUTS["Create"]).facts]
     for number, name in enumerate(names):
+        if name == DELETED:
+            reached = replace(reached, message=None)
+            continue
         happened = _fresh(INPUTS[name], number)
         try:
             decision = decide(reached, happened)

@@ -26,7 +26,7 @@ from understudy.core.run.inputs import (
     ToolOutputs,
     WorkerLost,
 )
-from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, Spoken, StepFact
+from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, Said, StepFact
 from understudy.wire.events import MessageEvent, RunEvent, StepEvent
 from understudy.wire.messages import IncompleteReason, Message, MessageIncompleteDetails, Part
 from understudy.wire.runs import (
@@ -122,8 +122,10 @@ class _Course:
         self.add(StepFact(event, replace(self.state.step, **changes)))
 
     def message(self, event: MessageEvent, **changes: Any) -> None:
-        assert self.state.message is not None
-        self.add(MessageFact(event, replace(self.state.message, **changes)))
+        """Of the open message. One that a client has deleted is told of to its end too: readers saw it begin."""
+        message = self.state.open_message
+        assert message is not None
+        self.add(MessageFact(event, replace(message, **changes)))
 
     def remember(self, **changes: Any) -> None:
         """Changes what no client is shown."""
@@ -131,13 +133,15 @@ class _Course:
 
     def keep_calls(self, calls: Sequence[FunctionCall]) -> None:
         """Stores the calls of the open step; clients have seen them as deltas, so there is no event."""
-        assert self.state.step is not None
-        self.state = replace(self.state, step=replace(self.state.step, step_details=ToolCalls(tool_calls=[*calls])))
+        step = self.state.step
+        assert step is not None
+        assert isinstance(step.step_details, ToolCalls)
+        self.state = replace(self.state, step=replace(step, step_details=ToolCalls(tool_calls=[*calls])))
 
     def spend(self, usage: Usage) -> Usage:
-        """Adds one model turn's usage; the new sum."""
+        """Ends a model turn and adds its usage; the new sum."""
         total = _sum(self.state.progress.usage, usage)
-        self.remember(usage=total, turns=self.state.progress.turns + 1, spoken=None)
+        self.remember(usage=total, turns=self.state.progress.turns + 1, said=None)
         return total
 
     def open_step(self, at: int, step_id: str, details: MessageCreation | ToolCalls) -> None:
@@ -163,7 +167,7 @@ class _Course:
         calls: Sequence[FunctionCall],
     ) -> None:
         """Ends the open message as incomplete and keeps what the open step has so far."""
-        if self.state.message is not None:
+        if self.state.open_message is not None:
             self.message(
                 "thread.message.incomplete",
                 status="incomplete",
@@ -198,33 +202,21 @@ def _claim(course: _Course, happened: Claim) -> None:
 
 def _text(course: _Course, happened: ModelText) -> None:
     assert course.state.step is None
-    assert course.state.message is None
-    run = course.state.run
     course.open_step(
         happened.at,
         happened.step_id,
         MessageCreation(message_creation=CreatedMessage(message_id=happened.message_id)),
     )
-    message = Message(
-        id=happened.message_id,
-        created_at=happened.at,
-        thread_id=run.thread_id,
-        status="in_progress",
-        role="assistant",
-        content=[],
-        assistant_id=run.assistant_id,
-        run_id=run.id,
-    )
-    course.add(MessageFact("thread.message.created", message))
-    course.add(MessageFact("thread.message.in_progress", message))
+    course.message("thread.message.created")
+    course.message("thread.message.in_progress")
 
 
 def _calls(course: _Course, happened: ModelCalls) -> None:
-    step, message = course.state.step, course.state.message
+    step, message = course.state.step, course.state.open_message
     if step is not None and message is not None:
-        course.remember(spoken=Spoken(step, message))
         # The usage of this turn is not known yet: it goes to the tool_calls step, and this step counts for nothing.
         _complete_message(course, happened.at, happened.content, Usage())
+        course.remember(said=Said(step_id=step.id, message_id=message.id))
     assert course.state.step is None
     course.open_step(happened.at, happened.step_id, ToolCalls())
 
@@ -237,7 +229,6 @@ def _complete_message(course: _Course, at: int, content: Sequence[Part], usage: 
 def _stopped_well(course: _Course, happened: ModelStopped) -> None:
     total = course.spend(happened.usage)
     if happened.calls:
-        assert course.state.message is None
         course.keep_calls(happened.calls)
         course.remember(step_usage=happened.usage)
         required = [
@@ -362,14 +353,21 @@ def _expired(course: _Course, happened: Expire) -> None:
 
 
 def _lost(course: _Course, happened: WorkerLost) -> None:
-    """The turn begins again: what it had begun must not stay as an empty message, what it had said not stand twice."""
+    """The turn begins again, so nothing of it may stay: neither an empty message, nor a text that is said twice."""
+    cancelling = course.state.run.status == "cancelling"
     if course.state.step is not None:
-        course.add(Discarded(course.state.step, course.state.message))
-    if course.state.run.status == "cancelling":
+        # The turn of a run that is being cancelled does not begin again: what it said in full stays said.
+        said = None if cancelling else course.state.progress.said
+        course.add(_discarded(course.state.step, course.state.open_message, said))
+        course.remember(said=None)
+    if cancelling:
         _cancelled(course, Stopped(at=happened.at))
-    elif (spoken := course.state.progress.spoken) is not None:
-        course.add(Discarded(spoken.step, spoken.message))
-        course.remember(spoken=None)
+
+
+def _discarded(step: RunStep, message: Message | None, said: Said | None) -> Discarded:
+    if said is not None:
+        return Discarded(step_ids=(said.step_id, step.id), message_ids=(said.message_id,))
+    return Discarded(step_ids=(step.id,), message_ids=() if message is None else (message.id,))
 
 
 Rule: TypeAlias = Callable[[_Course, Any], None]

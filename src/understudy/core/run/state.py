@@ -1,6 +1,6 @@
 """What a run is made of while it runs: values that `machine.decide` reads and `machine.evolve` makes anew."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from msgspec import Struct
 
@@ -8,28 +8,28 @@ from understudy.wire.base import ReasoningEffort
 from understudy.wire.events import MessageEvent, RunEvent, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run, Usage
-from understudy.wire.steps import RunStep
+from understudy.wire.steps import MessageCreation, RunStep
 from understudy.wire.tools import ResponseFormat, Tool, ToolChoice, ToolResources
 
 
-class Spoken(Struct, frozen=True):
-    """The message that a model turn completed before its calls, and its step; both as they were opened."""
+class Said(Struct, frozen=True, kw_only=True):
+    """The step and the message that the open turn has completed before it went on to its calls."""
 
-    step: RunStep
-    message: Message
+    step_id: str
+    message_id: str
 
 
 class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a run must remember between model turns, and no client is shown.
+    """What a run must remember between model turns and within one, and no client is shown.
 
     `usage` is the sum of what the model server reported over all turns so far. `step_usage` belongs to the open
-    tool_calls step: clients see it only when the outputs are in. `spoken` is of the turn that goes on.
+    tool_calls step: clients see it only when the outputs are in. `said` is undone with the turn if its worker is lost.
     """
 
     usage: Usage = Usage()
     step_usage: Usage | None = None
     turns: int = 0
-    spoken: Spoken | None = None
+    said: Said | None = None
 
 
 class RunState(Struct, frozen=True, kw_only=True):
@@ -39,6 +39,23 @@ class RunState(Struct, frozen=True, kw_only=True):
     step: RunStep | None = None
     message: Message | None = None
     progress: Progress = Progress()
+
+    @property
+    def open_message(self) -> Message | None:
+        """The message that the open step creates; as it began where a client has deleted its row meanwhile."""
+        step = self.step
+        if self.message is not None or step is None or not isinstance(step.step_details, MessageCreation):
+            return self.message
+        return Message(
+            id=step.step_details.message_creation.message_id,
+            created_at=step.created_at,
+            thread_id=step.thread_id,
+            status="in_progress",
+            role="assistant",
+            content=[],
+            assistant_id=step.assistant_id,
+            run_id=step.run_id,
+        )
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -77,11 +94,13 @@ class MessageFact(Struct, frozen=True):
     message: Message
 
 
-class Discarded(Struct, frozen=True):
-    """A step (and message) of a lost worker's turn: they leave the thread as if they had never been. Not streamed."""
+class Discarded(Struct, frozen=True, kw_only=True):
+    """A lost worker's turn: its steps and messages leave the thread as if they had never been. Not streamed."""
 
-    step: RunStep
-    message: Message | None
+    step_ids: tuple[str, ...]
+    message_ids: tuple[str, ...] = ()
 
+
+DISCARDED: Final = "discarded"  # its event's name: the log's own, no client sees it
 
 Fact: TypeAlias = RunFact | StepFact | MessageFact | Discarded

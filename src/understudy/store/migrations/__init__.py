@@ -5,15 +5,11 @@ from typing import Final, TypeAlias
 
 from understudy.store.dialect import Dialect
 from understudy.store.migrations.m0001_first import first
-from understudy.store.migrations.m0002_queue import queue
 from understudy.store.operations import Op, Query
 
 Migration: TypeAlias = Callable[[Dialect], Sequence[str]]
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (
-    first,
-    queue,
-)
+MIGRATIONS: Final[tuple[Migration, ...]] = (first,)
 
 
 class NewerDatabase(Exception):

@@ -26,12 +26,19 @@ def first(d: Dialect) -> Sequence[str]:
             thread_seq {d.integer} NOT NULL, PRIMARY KEY (project, name, value, thread_seq)""",
         "thread_assistants": f"""assistant_id TEXT NOT NULL, thread_seq {d.integer} NOT NULL,
             PRIMARY KEY (assistant_id, thread_seq)""",
+        # `behind` is the number of the thread's newest run when a message was added to the busy thread: that run and
+        # those before it do not read it. When they have ended, `behind` is cleared and `turn` is the number of the
+        # thread's newest message at that moment: models read the message behind that one, while lists keep the order
+        # in which messages were added.
         "messages": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, run_id TEXT,
-            status TEXT NOT NULL, tokens {d.integer} NOT NULL, body {d.bytes} NOT NULL""",
-        # `last_fact` is the number of the run's last fact and guards every append.
+            status TEXT NOT NULL, tokens {d.integer} NOT NULL, body {d.bytes} NOT NULL, behind {d.integer},
+            turn {d.integer}""",
+        # `last_fact` is the number of the run's last fact and guards every append. `waiting` is 1 until the runs
+        # before it have ended. `ended_at` is there from the run's end until its facts are deleted.
         "runs": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, status TEXT NOT NULL,
-            expires_at {d.integer}, lease_owner TEXT, lease_until {d.real}, last_fact {d.integer} NOT NULL,
-            settings {d.bytes} NOT NULL, progress {d.bytes} NOT NULL, body {d.bytes} NOT NULL""",
+            waiting {d.integer} NOT NULL, expires_at {d.integer}, ended_at {d.integer}, lease_owner TEXT,
+            lease_until {d.real}, last_fact {d.integer} NOT NULL, settings {d.bytes} NOT NULL,
+            progress {d.bytes} NOT NULL, body {d.bytes} NOT NULL""",
         "steps": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, status TEXT NOT NULL,
             body {d.bytes} NOT NULL""",
         "facts": f"""run_id TEXT NOT NULL, seq {d.integer} NOT NULL, event TEXT NOT NULL, body {d.bytes} NOT NULL,
@@ -45,14 +52,18 @@ def first(d: Dialect) -> Sequence[str]:
         "INDEX messages_by_thread ON messages (thread_id, seq)",
         # Only what runs wrote has a run: the many messages of users cost no entry.
         "INDEX messages_by_run ON messages (thread_id, run_id, seq) WHERE run_id IS NOT NULL",
+        "INDEX messages_behind ON messages (thread_id, behind) WHERE behind IS NOT NULL",
+        "INDEX messages_in_turn ON messages (thread_id, turn, seq) WHERE turn IS NOT NULL",
         "INDEX runs_by_thread ON runs (thread_id, seq)",
         "INDEX steps_by_run ON steps (run_id, seq)",
         # One active run a thread: the database decides the race.
         "UNIQUE INDEX runs_one_active ON runs (thread_id) "
-        "WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')",
-        "INDEX runs_claimable ON runs (seq) WHERE status IN ('queued', 'in_progress', 'cancelling')",
+        "WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling') AND waiting = 0",
+        "INDEX runs_claimable ON runs (seq) WHERE status IN ('queued', 'in_progress', 'cancelling') AND waiting = 0",
+        "INDEX runs_waiting ON runs (thread_id, seq) WHERE waiting = 1",
         "INDEX runs_expiring ON runs (expires_at, seq) "
         "WHERE status IN ('queued', 'in_progress', 'requires_action', 'cancelling')",
+        "INDEX runs_ended ON runs (ended_at, seq) WHERE ended_at IS NOT NULL",
     )
     return [
         *(f"CREATE TABLE {name} ({columns}) {d.table_options}" for name, columns in tables.items()),
