@@ -11,7 +11,7 @@ FETCH = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
   && $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("xllamacpp") is None)'; then \
   $(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."; fi
 
-.PHONY: help run local chat test check fix bench docs sdks clean
+.PHONY: help run local chat test check fix bench soak docs sdks clean
 
 help:
 	@echo "make run     start the server on port $(PORT), with all it needs; PORT=9000 takes another port"
@@ -21,6 +21,7 @@ help:
 	@echo "make check   everything that CI checks, apart from the tests themselves"
 	@echo "make fix     format the code and mend what can be mended by itself"
 	@echo "make bench   measure what the server costs, in a minute or two; ARGS=--quick takes ten seconds"
+	@echo "make soak    let everything go wrong for ten minutes; SECONDS=60 takes another time"
 	@echo "make docs    write the generated pages of docs/ anew"
 	@echo "make sdks    make the environments in which the tests run the official clients"
 	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
@@ -51,6 +52,9 @@ fix: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(PY) -m bench $(ARGS)
+
+soak: $(VENV)/.dev
+	PYTHONPATH=tests SECONDS=$(or $(SECONDS),600) $(PY) -m soak
 
 docs: $(VENV)/.dev
 	$(PY) -m understudy.cli.docs

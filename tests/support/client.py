@@ -38,19 +38,20 @@ class Event:
 
 
 class Client:
-    """Speaks to one server with one key. Paths begin with `/v1`."""
+    """Speaks to one server with one key. Paths begin with `/v1`; `url` is the server's where the session has none."""
 
-    def __init__(self, session: aiohttp.ClientSession, key: str | None) -> None:
+    def __init__(self, session: aiohttp.ClientSession, key: str | None, *, url: str = "") -> None:
         self._session = session
+        self._url = url
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def with_key(self, key: str | None) -> "Client":
         """The same server, asked with another key, or with none."""
-        return Client(self._session, key)
+        return Client(self._session, key, url=self._url)
 
     def with_headers(self, headers: Mapping[str, str]) -> "Client":
         """The same server and key, asked with more headers."""
-        same = Client(self._session, None)
+        same = Client(self._session, None, url=self._url)
         same._headers = {**self._headers, **headers}
         return same
 
@@ -79,7 +80,7 @@ class Client:
         """Whatever the server answers, good or bad. `body=None` sends no body at all, `raw` these bytes as they are."""
         merged = {**self._headers, **(headers or {})}
         sent: dict[str, Any] = {"json": body} if raw is None else {"data": raw}
-        async with self._session.request(method, path, params=params, headers=merged, **sent) as response:
+        async with self._session.request(method, self._url + path, params=params, headers=merged, **sent) as response:
             return Answer(response.status, response.headers, await response.json(content_type=None))
 
     async def stream(self, path: str, body: dict[str, Any] | None = None) -> list[Event]:
@@ -91,7 +92,7 @@ class Client:
     async def open_stream(self, path: str, body: dict[str, Any] | None = None) -> AsyncIterator[AsyncIterator[Event]]:
         """The events as they arrive; leaving early drops the connection."""
         sent = {**(body or {}), "stream": True}
-        async with self._session.post(path, json=sent, headers=self._headers) as response:
+        async with self._session.post(self._url + path, json=sent, headers=self._headers) as response:
             assert response.status == 200, f"{response.status}: {await response.text()}"
             assert response.content_type == "text/event-stream"
             yield _events(response.content)
@@ -100,7 +101,7 @@ class Client:
     async def resume(self, path: str, last_id: str = "") -> AsyncIterator[AsyncIterator[Event]]:
         """The events of a run's stream behind the one with this id; from the beginning without one."""
         headers = {**self._headers, **({"Last-Event-ID": last_id} if last_id else {})}
-        async with self._session.get(path, headers=headers) as response:
+        async with self._session.get(self._url + path, headers=headers) as response:
             assert response.status == 200, f"{response.status}: {await response.text()}"
             yield _events(response.content)
 

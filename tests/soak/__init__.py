@@ -1,0 +1,1 @@
+"""Ten minutes of everything that goes wrong, against real server processes: `make soak`."""
