@@ -1,6 +1,7 @@
 """`SECONDS=600 python -m soak`: exits with 1 when something is true at the end that must not be. `SEED` repeats one."""
 
 import asyncio
+import logging
 import os
 import random
 import sys
@@ -89,6 +90,7 @@ def main() -> int:
     seconds = float(os.environ.get("SECONDS", "600"))
     seed = int(os.environ.get("SEED", str(time.time_ns() % 1_000_000)))
     print(f"{seconds:.0f} seconds with SEED={seed}", flush=True)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # killed servers hang up on the model server
     with tempfile.TemporaryDirectory(prefix="understudy-soak-") as directory:
         found = asyncio.run(soak(seconds, random.Random(seed), Path(directory)))
     for violation in found[:SHOWN_MAX]:
