@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import msgspec
 from msgspec import Struct
@@ -259,10 +260,14 @@ def router(table: Sequence[Operation], *, version: str) -> Router:
     by_path: dict[str, dict[str, Handler]] = defaultdict(dict)
     for operation in table:
         by_path[operation.path][operation.method] = operation.handler
-    described = msgspec.json.encode(document(table, version=version))
+
+    @cache
+    def described() -> bytes:
+        # Made when it is first asked for: it takes as long as the rest of the server's start.
+        return msgspec.json.encode(document(table, version=version))
 
     async def openapi(_: Request) -> Response:
-        return Response(described, media_type="application/json")
+        return Response(described(), media_type="application/json")
 
     by_path["/openapi.json"]["GET"] = openapi
     routes = [Route(path, endpoint=_Methods(handlers)) for path, handlers in by_path.items()]
