@@ -141,3 +141,19 @@ async def test_a_wait_that_cannot_be_kept_is_refused(talk: Talk, model: Scripted
     run = await talk.run()
     refused = await talk.client.request("GET", f"{talk.path}/runs/{run['id']}", params={"wait": wait})
     assert (refused.status, refused.error["param"]) == (400, "wait")
+
+
+async def test_a_run_that_another_process_works_on_can_be_waited_for(model: ScriptedModel, tmp_path: Path) -> None:
+    async with (
+        running_server(model, tmp_path) as back,
+        running_server(model, tmp_path, worker=False) as front,
+    ):
+        gate = asyncio.Event()
+        model.script(Reply("One ", Silence(gate), "two"))
+        talk = await Talk.begin(front.client)
+        run = await talk.run()
+        waiting = asyncio.create_task(front.client.get(f"{talk.path}/runs/{run['id']}", wait=30))
+        await Talk(back.client, talk.assistant, talk.thread).until_it_speaks()
+        gate.set()
+        async with asyncio.timeout(10):
+            assert (await waiting)["status"] == "completed"

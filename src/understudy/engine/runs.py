@@ -11,12 +11,12 @@ from msgspec import Struct
 
 from understudy.core import errors
 from understudy.core.ids import ProjectId, RunId
-from understudy.core.limits import CONFLICT_RETRIES_MAX
+from understudy.core.limits import CONFLICT_RETRIES_MAX, LOG_LOOK_SECONDS
 from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, ToolOutputs, WorkerLost
 from understudy.core.run.machine import ACTIVE, RESTS, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Lease, Missing, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.ports import Bus, Clock, Follower, Lease, Missing, NewRun, SeqConflict, Store, StoredMessage, StoredRun
 from understudy.wire.events import RESTING
 from understudy.wire.runs import Run, ToolOutput
 from understudy.wire.threads import Thread
@@ -116,18 +116,16 @@ class Runs:
 
     async def until_rest(self, project: ProjectId, thread_id: str, run_id: str, *, seconds: float) -> None:
         """Returns when the run rests, or after `seconds`. Raises `errors.NotFound`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
         follower = self._bus.follow(RunId(run_id))
         try:
-            # Looked at after following: a rest between the two is seen in the row.
-            stored = await self.load(project, thread_id, run_id)
-            if stored.state.run.status in RESTS:
-                return
-            async with asyncio.timeout(seconds):
-                while frames := await follower.next():
-                    if any(frame.event in RESTING and (frame.seq or 0) > stored.seq for frame in frames):
-                        return
-        except TimeoutError:
-            return
+            # Looked at after following, so that a rest between the two is seen in the row; and again after a silence,
+            # for the bus hears nothing of a run that another process works on.
+            while (await self.load(project, thread_id, run_id)).state.run.status not in RESTS:
+                left = min(until - loop.time(), LOG_LOOK_SECONDS)
+                if left <= 0 or not await _rests_within(follower, left):
+                    return
         finally:
             follower.close()
 
@@ -183,6 +181,18 @@ class Runs:
 
     def _now(self) -> int:
         return int(self._clock())
+
+
+async def _rests_within(follower: Follower, seconds: float) -> bool:
+    """Waits for a rest on the bus, or for a silence of it: then the row is worth a look. False: the bus is closed."""
+    try:
+        async with asyncio.timeout(seconds):
+            while frames := await follower.next():
+                if any(frame.event in RESTING for frame in frames):
+                    return True
+    except TimeoutError:
+        return True
+    return False
 
 
 def _then(decision: Decision, happened: Input) -> Decision:
