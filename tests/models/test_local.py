@@ -173,6 +173,8 @@ def real_gguf() -> Path:
     named = Path(os.environ.get("UNDERSTUDY_TEST_GGUF", FETCHED))
     # A run that is to prove something must not pass because nothing was tried.
     say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+    if "UNDERSTUDY_TEST_GGUF" not in os.environ and os.environ.get("CI") != "true":
+        say(f"the real stand-in takes its time: UNDERSTUDY_TEST_GGUF={FETCHED} (and `make local`) tries it")
     if not named.exists():
         say(f"the stand-in's weights are not in {FETCHED.parent} (`make local` fetches them)")
     if importlib.util.find_spec("xllamacpp") is None:
