@@ -8,7 +8,6 @@
     ├── NotFound ................... 404
     ├── MethodNotAllowed ........... 405
     ├── TooLarge ................... 413
-    ├── UpstreamRefused ............ a model server's own refusal of a passed-through request
     ├── InternalError .............. 500 server_error
     └── Unavailable ................ 503 server_error
 
@@ -31,7 +30,6 @@ __all__ = [
     "TooLarge",
     "Unauthorized",
     "Unavailable",
-    "UpstreamRefused",
 ]
 
 HELP_URL: Final = "https://platform.openai.com/account/api-keys"
@@ -100,15 +98,6 @@ class MethodNotAllowed(ApiError):
 class TooLarge(ApiError):
     status = 413
     type = "invalid_request_error"
-
-
-class UpstreamRefused(ApiError):
-    """A model server answered a passed-through request with an error; its status and words are kept."""
-
-    def __init__(self, message: str, *, status: int, type_: str, param: str | None, code: str | None) -> None:
-        super().__init__(message, param=param, code=code)
-        self.status = status
-        self.type = type_
 
 
 class InternalError(ApiError):
