@@ -5,6 +5,7 @@ are done in order: compose, ask, and for each thing that arrives decide, append,
 """
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -43,7 +44,7 @@ from understudy.ports import (
 )
 from understudy.wire.chat import ChatRequest
 from understudy.wire.runs import RunIncompleteReason, Usage
-from understudy.wire.tools import FunctionTool
+from understudy.wire.tools import CodeInterpreterTool, FileSearchTool, Tool
 
 log = structlog.get_logger()
 
@@ -135,11 +136,10 @@ class RunLoop:
     async def _prepare(self, held: HeldRun) -> Prompt | Input:
         """The request to send, or what ends the run before one."""
         state, settings = held.stored.state, held.stored.settings
-        for tool in settings.tools:
-            if not isinstance(tool, FunctionTool):
-                kind = "file_search" if hasattr(tool, "file_search") else "code_interpreter"
-                message = f"This server does not have the tool '{kind}' yet; please run without it."
-                return ModelFailed(at=held.now(), code="server_error", message=message)
+        missing = None if settings.tool_choice == "none" else _missing_tool(settings.tools)
+        if missing is not None:
+            message = f"This server does not have the tool '{missing}' yet; please run without it."
+            return ModelFailed(at=held.now(), code="server_error", message=message)
         if state.progress.turns >= TURNS_PER_RUN_MAX:
             return ModelFailed(at=held.now(), code="server_error", message=TOO_MANY_TURNS)
         context_window = self._models.context_window(settings.model)
@@ -261,3 +261,14 @@ class RunLoop:
             except (Missing, StoreUnavailable) as refusal:
                 log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))
             return
+
+
+def _missing_tool(tools: Sequence[Tool]) -> str | None:
+    """The first tool that nothing here can do."""
+    for tool in tools:
+        match tool:
+            case FileSearchTool():
+                return "file_search"
+            case CodeInterpreterTool():
+                return "code_interpreter"
+    return None
