@@ -15,8 +15,8 @@ def now() -> float:
 
 
 def new_id(kind: Kind) -> str:
-    """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy; 32 hex digits for requests."""
-    if kind == "request":
+    """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy; of requests and file batches 32 hex digits."""
+    if kind in ("request", "file batch"):
         return PREFIXES[kind] + os.urandom(16).hex()
     letters = b""
     while len(letters) < _LENGTH:
