@@ -13,7 +13,7 @@ import structlog
 from msgspec import Struct
 
 from understudy.core.limits import SANDBOX_READ_BYTES, SANDBOX_START_SECONDS, SANDBOX_STOP_SECONDS
-from understudy.ports_sandbox import SandboxUnavailable
+from understudy.ports import SandboxUnavailable
 from understudy.sandbox import tree
 from understudy.sandbox.cgroup import Cgroup
 from understudy.sandbox.diagnosis import diagnosed
@@ -60,8 +60,7 @@ class _Status(Struct, frozen=True, rename="kebab"):
 class Bubble:
     """Made by `start`. `lost` is why it was killed, once it was."""
 
-    def __init__(self, launched: Launched, data: Path, cgroup: Cgroup | None) -> None:
-        self.data = data
+    def __init__(self, launched: Launched, cgroup: Cgroup | None) -> None:
         self.logs = Inlet(launched.logs)
         self.events = Inlet(launched.events)
         self.lost: str | None = None
@@ -80,7 +79,13 @@ class Bubble:
     @classmethod
     async def start(cls, launcher: Launcher, data: Path, cgroup: Cgroup | None) -> "Bubble":
         """A Python that is ready for code. Raises `SandboxUnavailable`, with what mends it."""
-        bubble = cls(await launcher.start(data, blocked=cgroup is not None), data, cgroup)
+        try:
+            launched = await launcher.start(data, blocked=cgroup is not None)
+        except BaseException:
+            if cgroup is not None:
+                cgroup.remove()
+            raise
+        bubble = cls(launched, cgroup)
         try:
             async with asyncio.timeout(SANDBOX_START_SECONDS):
                 await bubble._enter()
@@ -141,6 +146,8 @@ class Bubble:
         """Kills everything inside, with the reason for it; the first one counts."""
         if self.lost is None:
             self.lost = lost
+        if self._is_closed:
+            return
         # With its first process the kernel ends the whole namespace. Killing bubblewrap's outer process instead leaves
         # zombies to whoever is process 1 of this machine.
         if self._root_descriptor is None:
@@ -153,6 +160,8 @@ class Bubble:
     async def kill(self, lost: str) -> None:
         """As `condemn`, and returns when all processes are gone and all descriptors closed."""
         self.condemn(lost)
+        if self._is_closed:
+            return
         try:
             async with asyncio.timeout(SANDBOX_STOP_SECONDS):
                 await self._gone.wait()
@@ -225,6 +234,10 @@ class Bubble:
         self._loop.remove_reader(descriptor)
         at_end = self._running.pop(descriptor)
         at_end()
+        if descriptor == self._root_descriptor:
+            # Ours to reap where it outlived its parent and this server is the first process of its container.
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self.root, os.WNOHANG)
         if descriptor != self._root_descriptor:
             os.close(descriptor)
         if not self._running:

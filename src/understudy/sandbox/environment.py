@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from understudy.ports_sandbox import SandboxUnavailable
+from understudy.ports import SandboxUnavailable
 
 __all__ = ["INIT", "Environment", "read_environment"]
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 
 from msgspec import Struct
 
-from understudy.ports_sandbox import SandboxRefusal
+from understudy.ports import SandboxRefusal
 from understudy.sandbox.names import plain_name
 
 __all__ = ["Folder", "Found", "Usage"]

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from understudy.confine import sandbox_filter
 from understudy.confine.filters import filters_exist
-from understudy.ports_sandbox import SandboxUnavailable
+from understudy.ports import SandboxUnavailable
 from understudy.sandbox import diagnosis
 from understudy.sandbox.arguments import Descriptors, Proc, Sources, bwrap_arguments
 from understudy.sandbox.environment import Environment, read_environment
@@ -55,15 +55,20 @@ class _Ready(Struct, frozen=True):
 
 
 class Launcher:
-    """`environment` and `folder`, in which sessions have their folders, are looked at when the first one starts."""
+    """`folder` is where sessions have theirs. `uid` is who they are; None for whoever the server is, which is not root.
 
-    def __init__(self, *, environment: Path, folder: Path, uid: int, proc: Proc, limits: SandboxLimits) -> None:
+    All of it is looked at when the first one starts.
+    """
+
+    def __init__(self, *, environment: Path, folder: Path, uid: int | None, proc: Proc, limits: SandboxLimits) -> None:
+        assert uid != 0, "a sandbox is never root's"
+        assert (uid is None) == (os.geteuid() != 0)
         self._root = environment
         self._folder = folder
         self._proc: Proc = proc
         self._limits = limits
         self._ready: _Ready | None = None
-        self.uid = uid if os.geteuid() == 0 else None
+        self._uid = uid
         # One thread for good: --die-with-parent means the thread that started bubblewrap, not its process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandboxes")
 
@@ -75,6 +80,8 @@ class Launcher:
         except asyncio.CancelledError:
             starting.add_done_callback(_abandon)
             raise
+        except OSError as error:
+            raise SandboxUnavailable(diagnosis.diagnosed(str(error))) from error
 
     def close(self) -> None:
         """What still runs is killed with it."""
@@ -145,9 +152,9 @@ class Launcher:
                 pass_fds=descriptors,
                 cwd="/",
                 env={"PATH": "/usr/local/bin:/usr/bin:/bin"},
-                user=self.uid,
-                group=self.uid,
-                extra_groups=None if self.uid is None else [],
+                user=self._uid,
+                group=self._uid,
+                extra_groups=None if self._uid is None else [],
             )
         except PermissionError as error:
             raise SandboxUnavailable(diagnosis.NO_OTHER_USER) from error
@@ -156,7 +163,7 @@ class Launcher:
         bwrap = _bwrap()
         environment = read_environment(self._root)
         places = [self._folder, environment.root, *environment.bases]
-        if self.uid is None:
+        if self._uid is None:
             return _Ready(bwrap, environment, {place: place for place in places})
         try:
             return _Ready(bwrap, environment, dict(staged(places)))
@@ -164,7 +171,7 @@ class Launcher:
             log.info("sandbox_folders_not_staged", error=str(error))
         for place in places:
             if not is_reachable_by_others(place.parent if place == self._folder else place):
-                raise SandboxUnavailable(diagnosis.unreachable(place, self.uid))
+                raise SandboxUnavailable(diagnosis.unreachable(place, self._uid))
         return _Ready(bwrap, environment, {place: place for place in places})
 
 

@@ -1,5 +1,6 @@
 """Folders for a sandbox whose user may not come to them: the server is root, and they lie below a private folder."""
 
+import contextlib
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ _MS_NODEV: Final = 0x4
 _MS_BIND: Final = 0x1000
 _MS_REC: Final = 0x4000
 _MS_SLAVE: Final = 0x80000
+_MNT_DETACH: Final = 0x2
 _STAGE: Final = "/tmp"  # noqa: S108 - covered, in this thread's view only; bubblewrap needs it too
 
 
@@ -27,23 +29,26 @@ def staged(places: Sequence[Path]) -> Mapping[Path, Path]:
 
     For root: the thread gets a mount namespace of its own. Raises OSError where the machine does not let it.
     """
-    # By descriptors, since the stage may cover what is to be put on it.
-    held = {place: os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for place in places}
-    try:
-        libc = ctypes.CDLL(None, use_errno=True)
-        _checked(libc.unshare(_CLONE_NEWNS))
-        _mount(libc, "none", "/", None, _MS_REC | _MS_SLAVE)
+    libc = ctypes.CDLL(None, use_errno=True)
+    _checked(libc.unshare(_CLONE_NEWNS))
+    _mount(libc, "none", "/", None, _MS_REC | _MS_SLAVE)
+    with contextlib.ExitStack() as held:
+        # By descriptors, since the stage may cover what is to be put on it.
+        descriptors = [os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for place in places]
+        for descriptor in descriptors:
+            held.callback(os.close, descriptor)
         _mount(libc, "tmpfs", _STAGE, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=0755,size=1m")
-        seen = {}
-        for number, (place, descriptor) in enumerate(held.items()):
-            target = Path(_STAGE, f"{number}")
-            target.mkdir()
-            _mount(libc, f"/proc/self/fd/{descriptor}", str(target), None, _MS_BIND | _MS_REC)
-            seen[place] = target
-        return seen
-    finally:
-        for descriptor in held.values():
-            os.close(descriptor)
+        try:
+            seen = {}
+            for number, (place, descriptor) in enumerate(zip(places, descriptors, strict=True)):
+                target = Path(_STAGE, f"{number}")
+                target.mkdir()
+                _mount(libc, f"/proc/self/fd/{descriptor}", str(target), None, _MS_BIND | _MS_REC)
+                seen[place] = target
+        except OSError:
+            libc.umount2(_STAGE.encode(), _MNT_DETACH)
+            raise
+    return seen
 
 
 def _mount(libc: ctypes.CDLL, source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:

@@ -23,38 +23,38 @@ class SandboxRefusal(Exception):
     """A file or a piece of code that a session does not take or have. The text is safe to show to a client."""
 
 
-class Printed(Struct, frozen=True, tag="printed"):
+class CodePrinted(Struct, frozen=True, tag="printed"):
     """A piece of what the code, or a program that it started, wrote to stdout and stderr, in that order."""
 
     text: str
 
 
-class Value(Struct, frozen=True, tag="value"):
+class CodeValue(Struct, frozen=True, tag="value"):
     """What a last expression came to, as a notebook shows it."""
 
     text: str
 
 
-class Raised(Struct, frozen=True, tag="raised"):
+class CodeRaised(Struct, frozen=True, tag="raised"):
     """An exception that the code did not catch: its traceback, without frames of ours."""
 
     text: str
 
 
-class Picture(Struct, frozen=True, tag="picture"):
+class CodePicture(Struct, frozen=True, tag="picture"):
     """A figure or an image that the code showed."""
 
     png: bytes
 
 
-class Ended(Struct, frozen=True, tag="ended"):
+class CodeEnded(Struct, frozen=True, tag="ended"):
     """The last event of each call. `lost` says in one sentence why the session, and so its variables, are no more."""
 
     how: Literal["done", "timed_out", "interrupted", "killed"]
     lost: str | None = None
 
 
-SandboxEvent: TypeAlias = Printed | Value | Raised | Picture | Ended
+CodeEvent: TypeAlias = CodePrinted | CodeValue | CodeRaised | CodePicture | CodeEnded
 
 
 class SandboxFile(Struct, frozen=True):
@@ -64,7 +64,7 @@ class SandboxFile(Struct, frozen=True):
     size_bytes: int
 
 
-class Changes(Struct, frozen=True):
+class FolderChanges(Struct, frozen=True):
     """Files that are new or other than they were; `left_out` are those that could not be had: links, too many..."""
 
     files: Sequence[SandboxFile] = ()
@@ -82,8 +82,8 @@ class SandboxSession(Protocol):
         Replaces what has this name. Raises `SandboxRefusal` when it is too large, or the name is a folder's.
         """
 
-    def execute(self, code: str, *, seconds: float | None = None) -> AsyncIterator[SandboxEvent]:
-        """What the code does, as it does it; `Ended` is last. Code that runs for too long is interrupted.
+    def execute(self, code: str, *, seconds: float | None = None) -> AsyncIterator[CodeEvent]:
+        """What the code does, as it does it; `CodeEnded` is last. Code that runs for too long is interrupted.
 
         Giving the iterator up interrupts the code. Raises `SandboxRefusal` for more code than a call takes.
         """
@@ -91,7 +91,7 @@ class SandboxSession(Protocol):
     async def interrupt(self) -> None:
         """Ends what runs, as Ctrl-C would; variables stay. Nothing when nothing runs."""
 
-    async def changes(self) -> Changes:
+    async def changes(self) -> FolderChanges:
         """Files that the code wrote since this was last asked; what was `put` counts once it is changed."""
 
     async def files(self) -> Sequence[SandboxFile]:
