@@ -10,7 +10,6 @@ from support.sandboxes import USERS, Host, host, within_memory
 # Small enough that reaching a limit takes no time.
 LIMITS = {
     "call_seconds": 20.0,
-    "grace_seconds": 0.5,
     "memory_bytes": 400 * 2**20,
     "disk_bytes": 48 * 2**20,
     "file_bytes": 32 * 2**20,

@@ -80,7 +80,7 @@ def test_what_is_put_replaces_a_link_and_not_what_it_leads_to(server: Host, fold
 
 def test_more_than_there_is_room_for_is_not_put(server: Host) -> None:
     with pytest.raises(Refused, match="larger than"):
-        server.ask("put", key="room", name="big", text="x" * (49 * 2**20))
+        server.ask("put", key="room", name="big", size_bytes=49 * 2**20)
     assert server.ask("files", key="room") == []
 
 

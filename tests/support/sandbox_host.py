@@ -8,20 +8,24 @@ import asyncio
 import base64
 import json
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 
 from understudy.ports import CodeEvent
+from understudy.sandbox import tree
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.local import LocalSandboxes
 from understudy.sandbox.session import Session
 
 
 class Host:
-    def __init__(self, sandboxes: LocalSandboxes) -> None:
+    def __init__(self, sandboxes: LocalSandboxes, folder: Path) -> None:
+        self.folder = folder
         self._sandboxes = sandboxes
         self._held: dict[str, Session] = {}
 
@@ -46,7 +50,7 @@ class Host:
             return await self._use(session, command)
 
     async def _until_running(self, key: str) -> None:
-        while key not in self._held or self._held[key]._running is None:
+        while key not in self._held or self._held[key]._running is None:  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.002)
 
     async def _use(self, session: Session, command: Mapping[str, Any]) -> object:
@@ -57,8 +61,14 @@ class Host:
                 async for event in session.execute(command["code"], seconds=command.get("seconds")):
                     events.append(event)  # noqa: PERF401
                 return {"state": before, "events": msgspec.to_builtins(events)}
+            case "put" if "size_bytes" in command:
+                with tempfile.NamedTemporaryFile(dir=self.folder) as sparse:
+                    sparse.truncate(command["size_bytes"])
+                    return await session.put(command["name"], Path(sparse.name))
             case "put":
                 return await session.put(command["name"], command["text"].encode())
+            case "processes":
+                return [member.pid for member in tree.below(session._bubble.root)]
             case "changes":
                 return msgspec.to_builtins(await session.changes())
             case "files":
@@ -83,7 +93,7 @@ async def serve(options: Mapping[str, Any]) -> None:
     limits = SandboxLimits(**options.pop("limits", {}))  # type: ignore[attr-defined]
     paths = {name: Path(options.pop(name)) for name in ("environment", "folder")}  # type: ignore[attr-defined]
     sandboxes = LocalSandboxes(**paths, limits=limits, **options)
-    host = Host(sandboxes)
+    host = Host(sandboxes, paths["folder"])
     reader = asyncio.StreamReader(limit=2**26)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     beside: set[asyncio.Task[None]] = set()
@@ -108,4 +118,6 @@ async def tell(host: Host, command: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    # Standard output is for answers.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(serve(json.loads(sys.argv[1])))

@@ -153,6 +153,7 @@ def host(folder: Path, user: str, **options: Any) -> Iterator[Host]:
         [sys.executable, "-P", "-m", "support.sandbox_host", json.dumps(given)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=None if "LOGS" in os.environ else subprocess.DEVNULL,
         text=True,
         cwd="/",
         env={

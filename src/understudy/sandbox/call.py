@@ -2,7 +2,7 @@
 
 import codecs
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 import msgspec
@@ -35,19 +35,27 @@ class _Picture(Struct, frozen=True, tag_field="event", tag="picture"):
     png: bytes
 
 
+class _Began(Struct, frozen=True, tag_field="event", tag="began"):
+    call: str
+
+
 class _Done(Struct, frozen=True, tag_field="event", tag="done"):
     call: str
 
 
-_Line: TypeAlias = _Value | _Raised | _Picture | _Done
+_Line: TypeAlias = _Began | _Value | _Raised | _Picture | _Done
 _decoder: Final = msgspec.json.Decoder(_Line)
 
 
 class Call:
-    """`take` gives what has come since it was last asked. `is_done` once the runner has said so."""
+    """`take` gives what has come since it was last asked.
+
+    `has_begun` once the code can be interrupted, and `is_done` once it has ended, by what `take` has read.
+    """
 
     def __init__(self, logs: Inlet, events: Inlet, limits: SandboxLimits) -> None:
         self.nonce = secrets.token_hex(8)
+        self.has_begun = False
         self.is_done = False
         self._logs = logs
         self._events = events
@@ -58,21 +66,23 @@ class Call:
         self._looked = 0  # how far into it
         self._bytes_left = limits.flood_bytes
         self._text_left = limits.text_bytes
+        self._is_cut = False
         self._events_left = SANDBOX_EVENTS_MAX
         self._pictures_left = limits.images
 
-    def take(self) -> Iterator[CodeEvent]:
+    def take(self) -> Sequence[CodeEvent]:
         """Raises `Flooded`, and must not be asked again then."""
         # Events first and then what was printed: the runner flushes before each event.
         block = self._events.read()
-        if text := self._printed():
-            yield CodePrinted(text)
+        text = self._printed()
+        taken: list[CodeEvent] = [CodePrinted(text)] if text else []
         self._count(len(block))
         self._pending += block
         while not self.is_done and (line := self._line()) is not None:
             event = self._read(line)
             if event is not None:
-                yield event
+                taken.append(event)
+        return taken
 
     def drop(self) -> None:
         """Forgets what an earlier call left in the pipes."""
@@ -111,26 +121,33 @@ class Call:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None  # not the runner's words
         match said:
+            case _Began(call):
+                self.has_begun = call == self.nonce
             case _Done(call):
                 self.is_done = call == self.nonce
             case _Picture(png) if png.startswith(_PNG) and len(png) <= self._limits.image_bytes:
                 self._pictures_left -= 1
                 return CodePicture(png) if self._pictures_left >= 0 else None
             case _Value(text):
-                return CodeValue(self._kept(text))
+                kept = self._kept(text)
+                return CodeValue(kept) if kept or not text else None
             case _Raised(text):
-                return CodeRaised(self._kept(text))
+                kept = self._kept(text)
+                return CodeRaised(kept) if kept or not text else None
         return None
 
     def _kept(self, text: str) -> str:
         """As much of the text as there is room for, and in the place of the rest, once, that it is left out."""
         # NUL is text, but no database takes it.
         text = text.replace("\0", "")
-        room = self._text_left
-        self._text_left -= len(text)
-        if room <= 0 or len(text) <= room:
-            return text if room > 0 else ""
-        return f"{text[:room]}\n[What follows is left out: more than {self._limits.text_bytes:,} characters.]\n"
+        if len(text) <= self._text_left:
+            self._text_left -= len(text)
+            return text
+        kept, self._text_left = text[: self._text_left], 0
+        if self._is_cut:
+            return kept
+        self._is_cut = True
+        return f"{kept}\n[What follows is left out: more than {self._limits.text_bytes:,} characters.]\n"
 
     def _count(self, size_bytes: int) -> None:
         self._bytes_left -= size_bytes

@@ -82,7 +82,12 @@ def _hands_down(folder: Path) -> bool:
     control = folder / "cgroup.subtree_control"
     if not os.access(folder, os.W_OK) or not control.exists():
         return False
-    with contextlib.suppress(OSError):
-        # Refused where the folder has processes of its own: the parent may do then.
-        control.write_text(_CONTROLLERS, "ascii")
+    if not _has_both(control):
+        with contextlib.suppress(OSError):
+            # Refused where the folder has processes of its own: the parent may do then.
+            control.write_text(_CONTROLLERS, "ascii")
+    return _has_both(control)
+
+
+def _has_both(control: Path) -> bool:
     return {"memory", "pids"} <= set(control.read_text("ascii").split())

@@ -63,13 +63,14 @@ _CAUSES: Final[Sequence[tuple[str, str]]] = (
     ),
     (
         r"max_\*?_?\w*namespaces exceeded|ENOSPC|No space left on device",
-        "This machine's number of user namespaces is used up or set to 0: raise it, "
-        "`sysctl user.max_user_namespaces=15000`.",
+        "The code interpreter's sandbox gets no user namespace, for this machine's number of them is used up or set to "
+        "0: raise it, `sysctl user.max_user_namespaces=15000`.",
     ),
     (
         r"setting up uid map: Permission denied|loopback: Failed RTM_NEWADDR",
-        "AppArmor forbids bubblewrap to use user namespaces, as Ubuntu does since 23.10: give /usr/bin/bwrap an "
-        "AppArmor profile with `userns,`, or set `sysctl kernel.apparmor_restrict_unprivileged_userns=0`.",
+        "AppArmor forbids the code interpreter's sandbox to use user namespaces, as Ubuntu does since 23.10: give "
+        "/usr/bin/bwrap an AppArmor profile with `userns,`, or set "
+        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`.",
     ),
     (
         r"ModuleNotFoundError|ImportError|No such file or directory.*python|execvp .*python",

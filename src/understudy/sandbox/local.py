@@ -134,10 +134,12 @@ class LocalSandboxes:
                 await asyncio.wait([task])
         places = [place for place in self._places.values() if place.session is not None]
         await asyncio.gather(*map(self._end, places), *map(self._dispose, self._warm))
-        if self._scratch is not None:
-            await asyncio.to_thread(self._scratch.close)
+        self._warm.clear()
         if self._launcher is not None:
             self._launcher.close()
+        scratch, self._scratch = self._scratch, None
+        if scratch is not None:
+            await asyncio.to_thread(scratch.close)
 
     async def _session_of(self, place: _Place) -> Session:
         session = place.session

@@ -2,8 +2,9 @@
 
 It is handed into the sandbox as text, is never imported by the server, and imports nothing of ours. A request is a
 line of JSON, `{"call": NONCE, "run": CODE}` or `{"call": NONCE, "load": [MODULE, ...]}`. Lines of JSON answer it:
-`ready` once at the start, then for each request `value`, `raised` and `picture` as they come, and one `done` with the
-nonce. What the code prints goes to descriptors 1 and 2 as it is.
+`ready` once at the start, then for each request `began` once an interrupt is heard, `value`, `raised` and `picture` as
+they come, and one `done`, the first and the last with the nonce. What the code prints goes to descriptors 1 and 2 as it
+is.
 """
 
 import base64
@@ -159,6 +160,7 @@ class Runner:
         self._channel = channel
         self._shell = shell
         self._interruptible = False
+        signal.signal(signal.SIGINT, self._interrupt)
 
     def serve(self) -> None:
         """Answers requests until there are no more."""
@@ -179,13 +181,14 @@ class Runner:
         if "load" in request:
             load(request["load"])
         else:
-            self._run(request["run"])
+            self._run(request["run"], request["call"])
 
-    def _run(self, code: str) -> None:
+    def _run(self, code: str, call: str) -> None:
         # The code before may have set its own.
         signal.signal(signal.SIGINT, self._interrupt)
         self._interruptible = True
         try:
+            self._channel.send(event="began", call=call)
             self._shell.run_cell(code, store_history=True)
         finally:
             self._interruptible = False
@@ -207,7 +210,6 @@ def main() -> None:
     options = json.loads(sys.argv[1])
     requests, channel = taken_channels(options["events"])
     limit(options)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr]
     sys.argv = [""]

@@ -138,7 +138,7 @@ class Session:
         assert self._running is None, "one call at a time"
         bubble = self._bubble
         call = Call(bubble.logs, bubble.events, self._limits)
-        deadline = self._running = _Deadline(bubble, self._limits.grace_seconds)
+        deadline = self._running = _Deadline(bubble, call, self._limits.grace_seconds)
         over = asyncio.Event()
         watching = asyncio.create_task(self._watch(over))
         try:
@@ -147,7 +147,7 @@ class Session:
             try:
                 call.drop()
                 await bubble.send(msgspec.json.encode({**request, "call": call.nonce}) + b"\n")
-                async with aclosing(self._said(call)) as said:
+                async with aclosing(self._said(call, deadline)) as said:
                     async for event in said:
                         yield event
             except Flooded as error:
@@ -164,10 +164,12 @@ class Session:
             self.used = time.monotonic()
         yield await self._ended(call, deadline)
 
-    async def _said(self, call: Call) -> AsyncGenerator[CodeEvent]:
+    async def _said(self, call: Call, deadline: "_Deadline") -> AsyncGenerator[CodeEvent]:
         while True:
             alive = self._bubble.is_alive
-            for event in call.take():
+            taken = call.take()
+            deadline.look()
+            for event in taken:
                 yield event
             # What was said before its end is still in the pipes when the end is known.
             if call.is_done or not alive:
@@ -178,7 +180,7 @@ class Session:
         """Nobody listens any more: what runs is stopped, and its words are dropped."""
         deadline.interrupt("interrupted")
         try:
-            async for _ in self._said(call):
+            async for _ in self._said(call, deadline):
                 pass
         except BaseException as error:
             self._bubble.condemn("The call was given up.")
@@ -237,10 +239,12 @@ class Session:
 class _Deadline:
     """Ends a call's code when its time is over, or earlier: by an interrupt, and by force where that does not do."""
 
-    def __init__(self, bubble: Bubble, grace_seconds: float) -> None:
+    def __init__(self, bubble: Bubble, call: Call, grace_seconds: float) -> None:
         self.reached: Literal["timed_out", "interrupted"] | None = None
         self._bubble = bubble
+        self._call = call
         self._grace_seconds = grace_seconds
+        self._is_owed = False  # an interrupt that the code would not have heard yet
         self._timers: list[asyncio.TimerHandle] = []
 
     def begin(self, seconds: float) -> None:
@@ -249,10 +253,15 @@ class _Deadline:
     def interrupt(self, why: Literal["timed_out", "interrupted"]) -> None:
         if self.reached is None:
             self.reached = why
-            self._bubble.interrupt()
-            # Again, for the first one may have come before the code had begun.
-            self._later(self._grace_seconds / 2, self._bubble.interrupt)
+            self._is_owed = True
+            self.look()
             self._later(self._grace_seconds, lambda: self._bubble.condemn(_STUBBORN))
+
+    def look(self) -> None:
+        """To be called whenever the call has got further."""
+        if self._is_owed and self._call.has_begun and not self._call.is_done:
+            self._is_owed = False
+            self._bubble.interrupt()
 
     def cancel(self) -> None:
         for timer in self._timers:
