@@ -9,10 +9,12 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace
 
+from support.postgres import database_url
 from understudy.core.ids import PREFIXES, Kind, ProjectId, RunId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Discarded, Fact, MessageFact, Progress, RunFact, RunSettings, RunState, StepFact
 from understudy.ports import Append, Given, Lease, NewRun, Store, StoredAssistant, StoredMessage
+from understudy.store.postgres import open_postgres
 from understudy.store.sqlite import open_sqlite
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message, TextPart, TextValue
@@ -22,7 +24,7 @@ from understudy.wire.threads import Thread
 from understudy.wire.tools import Function, FunctionTool, ToolResources
 
 E = TypeVar("E", bound=Exception)
-ENGINES = ("sqlite",)
+ENGINES = ("sqlite", "postgres")
 PROJECT = ProjectId("proj_a")
 OTHER = ProjectId("proj_b")
 NOON = 1_760_000_000
@@ -32,10 +34,13 @@ _numbers = count(1)
 
 @asynccontextmanager
 async def open_engine(name: str, directory: Path) -> AsyncIterator[Store]:
-    """A store on an empty database of this engine."""
+    """A store on this directory's database of this engine, which is empty at first."""
+    store: Store
     match name:
         case "sqlite":
             store = await open_sqlite(directory / "understudy.db")
+        case "postgres":
+            store = await open_postgres(await database_url(directory))
         case _:
             raise AssertionError(name)
     try:

@@ -78,3 +78,7 @@ BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after i
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
+
+POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
+POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
