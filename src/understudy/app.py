@@ -29,7 +29,7 @@ from understudy.models.upstream import Upstream
 from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.ports import Models, Store
 from understudy.settings import Settings
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 from understudy.worker.worker import Worker
 
@@ -76,7 +76,7 @@ class Understudy:
     async def start(self) -> None:
         settings, opened = self._settings, self._open
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = await open_sqlite(settings.database)
+        store = await open_store(settings.database)
         opened.push_async_callback(store.close)
         bus = MemoryBus(entropy.now)
         self._drain.push_async_callback(bus.close)

@@ -20,6 +20,7 @@ __all__ = [
     "Lifetime",
     "NotEmpty",
     "Port",
+    "PostgresUrl",
     "Seconds",
     "SettingError",
     "Tokens",
@@ -42,6 +43,9 @@ class SettingError(Exception):
 
 HttpUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
+]
+PostgresUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\Apostgres(ql)?://\S+\Z", extra={"words": "a URL that begins with postgresql://"})
 ]
 HeaderValue: TypeAlias = Annotated[
     str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})

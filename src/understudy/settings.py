@@ -26,6 +26,7 @@ from understudy.setting_values import (
     Lifetime,
     NotEmpty,
     Port,
+    PostgresUrl,
     Seconds,
     SettingError,
     Tokens,
@@ -105,6 +106,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             secret=True,
         ),
     ] = None
+    database_url: Annotated[
+        PostgresUrl | None,
+        _about(
+            Group.SERVER,
+            "PostgreSQL database to keep the rows in, as in postgresql://user:password@host/name; without one they are "
+            "kept in a SQLite file in DATA_DIR.",
+            secret=True,
+        ),
+    ] = None
     body_bytes_max: Annotated[Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX
     organization: Annotated[
         HeaderValue, _about(Group.SERVER, "Value of the `openai-organization` header on every answer.")
@@ -181,9 +191,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.models.routes(upstream=self.upstream_base_url is not None, stand_in=self.local_model)
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.data_dir / "understudy.db"
+    def database(self) -> Path | str:
+        """The SQLite file, or the URL of a PostgreSQL database."""
+        return self.database_url or self.data_dir / "understudy.db"
 
     @property
     def weights_dir(self) -> Path:

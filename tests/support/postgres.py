@@ -14,25 +14,20 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 _USER = "understudy"
 
 
-async def database_url(directory: Path) -> str:
+def database_url(directory: Path) -> str:
     """The URL of a database that belongs to this directory: empty at first, and the same when asked for again.
 
     It is a schema of one database: to make a database takes PostgreSQL ten times as long.
     """
     name = "test_" + hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    url = _server().url("postgres")
-    admin = await asyncpg.connect(url)
-    try:
-        await admin.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
-    finally:
-        await admin.close()
-    return f"{url}&search_path={name}"
+    server = _server()
+    server.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+    return f"{server.url('postgres')}&search_path={name}"
 
 
 class PostgresServer:
@@ -63,6 +58,9 @@ class PostgresServer:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
+    def execute(self, statement: str) -> None:
+        self._run("psql", "--quiet", "--no-psqlrc", self.url("postgres"), "-c", statement)
+
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
             [self._programs / program, *arguments],
@@ -70,6 +68,7 @@ class PostgresServer:
             cwd=self.directory,
             check=True,
             stdout=subprocess.DEVNULL,
+            env={**os.environ, "PGOPTIONS": "--client-min-messages=warning"},
         )
 
 

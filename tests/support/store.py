@@ -40,7 +40,7 @@ async def open_engine(name: str, directory: Path) -> AsyncIterator[Store]:
         case "sqlite":
             store = await open_sqlite(directory / "understudy.db")
         case "postgres":
-            store = await open_postgres(await database_url(directory))
+            store = await open_postgres(database_url(directory))
         case _:
             raise AssertionError(name)
     try:
