@@ -13,7 +13,7 @@ from understudy.api.edge import Edge, EdgeSettings
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
-from understudy.bus.memory import MemoryBus
+from understudy.bus.opening import open_bus
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -27,7 +27,7 @@ from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
 from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
-from understudy.ports import Models, Store
+from understudy.ports import Bus, Models, Store
 from understudy.settings import Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
@@ -78,11 +78,12 @@ class Understudy:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = await open_store(settings.database)
         opened.push_async_callback(store.close)
-        bus = MemoryBus(entropy.now)
+        node = f"{socket.gethostname()}-{entropy.new_id('request')}"
+        bus = await open_bus(entropy.now, node=node, redis_url=settings.redis_url, postgres_url=settings.database_url)
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
-        self._edge = await self._assemble(store, bus, models)
+        self._edge = await self._assemble(node, store, bus, models)
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -93,15 +94,14 @@ class Understudy:
         await self.drain()
         await self._open.aclose()
 
-    async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
+    async def _assemble(self, node: str, store: Store, bus: Bus, models: Models) -> Edge:
         settings = self._settings
         journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
         places = settings.runs_per_worker if settings.worker else 0
-        worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
+        worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, entropy.now, facts_keep_seconds=settings.events_keep_seconds)

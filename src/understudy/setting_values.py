@@ -21,6 +21,7 @@ __all__ = [
     "NotEmpty",
     "Port",
     "PostgresUrl",
+    "RedisUrl",
     "Seconds",
     "SettingError",
     "Tokens",
@@ -46,6 +47,9 @@ HttpUrl: TypeAlias = Annotated[
 ]
 PostgresUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Apostgres(ql)?://\S+\Z", extra={"words": "a URL that begins with postgresql://"})
+]
+RedisUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\A(rediss?|unix)://\S+\Z", extra={"words": "a URL that begins with redis:// or rediss://"})
 ]
 HeaderValue: TypeAlias = Annotated[
     str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})

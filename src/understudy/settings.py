@@ -27,6 +27,7 @@ from understudy.setting_values import (
     NotEmpty,
     Port,
     PostgresUrl,
+    RedisUrl,
     Seconds,
     SettingError,
     Tokens,
@@ -112,6 +113,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             Group.SERVER,
             "PostgreSQL database to keep the rows in, as in postgresql://user:password@host/name; without one they are "
             "kept in a SQLite file in DATA_DIR.",
+            secret=True,
+        ),
+    ] = None
+    redis_url: Annotated[
+        RedisUrl | None,
+        _about(
+            Group.SERVER,
+            "Redis or Valkey server that carries live events between processes, as in redis://host:6379/0; without one "
+            "PostgreSQL tells them that there is news.",
             secret=True,
         ),
     ] = None

@@ -17,5 +17,5 @@ async def open_store(database: Path | str) -> RowStore:
     try:
         from understudy.store.postgres import open_postgres
     except ImportError as error:
-        raise StoreUnavailable("PostgreSQL needs its client: pip install 'understudy[postgres]'") from error
+        raise StoreUnavailable("PostgreSQL needs its client: pip install 'understudy[scale]'") from error
     return await open_postgres(database)
