@@ -47,14 +47,17 @@ class MemoryFollower:
         self._let_go = let_go
         self._taken = topic.dropped
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[Sequence[Frame]], bool] | None = None
         self._torn = False  # frames were dropped before they were taken
         self._nudged = False
         self.closed = False
         self.held_from = topic.held_from
 
-    async def next(self) -> Sequence[Frame]:
+    async def next(self, take: Callable[[Sequence[Frame]], bool] | None = None) -> Sequence[Frame]:
+        self._take = take
         while not self.closed:
             if frames := self._not_taken():
+                self._mark_taken()
                 return frames
             if self._nudged:
                 self._nudged = False
@@ -67,14 +70,29 @@ class MemoryFollower:
         topic = self._topic
         if self._taken < topic.dropped:
             self._taken, self._torn = topic.dropped, True
-        start, self._taken = self._taken - topic.dropped, topic.dropped + len(topic.frames)
+        start = self._taken - topic.dropped
         if self._torn:
             # A delta's place is behind the fact before it: where that was dropped, the next fact comes first.
-            start = next((at for at, frame in enumerate(topic.frames) if at >= start and frame.seq is not None), -1)
-            if start < 0:
-                return ()
-            self._torn = False
+            places = range(start, len(topic.frames))
+            start = next((at for at in places if topic.frames[at].seq is not None), len(topic.frames))
         return topic.frames[start:]
+
+    def _mark_taken(self) -> None:
+        self._taken = self._topic.dropped + len(self._topic.frames)
+        self._torn = False
+
+    def offer(self) -> None:
+        """Something was published: gives it to whoever waits, if possible without waking a task."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        try:
+            if self._take is not None and (frames := self._not_taken()) and self._take(frames):
+                self._mark_taken()
+            else:
+                self.wake()
+        except Exception as error:
+            waiter.set_exception(error)  # it is the reader's, and nothing that whoever publishes could mend
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -116,8 +134,8 @@ class MemoryBus:
         before = topic.size_bytes
         topic.add(frames)
         self._size_bytes += topic.size_bytes - before
-        for follower in topic.followers:
-            follower.wake()
+        for follower in tuple(topic.followers):
+            follower.offer()
         if new_fact:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)

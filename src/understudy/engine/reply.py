@@ -25,7 +25,7 @@ from understudy.engine.frames import delta_frame
 from understudy.engine.journal import Journal
 from understudy.ports import Bus, Clock, Frame, Lease, NewId, Store, StoredRun
 from understudy.wire.chat import Chunk
-from understudy.wire.messages import RefusalPart, TextPart
+from understudy.wire.messages import Message, RefusalPart, TextPart
 from understudy.wire.runs import Run
 
 Ending: TypeAlias = Stopped | Expire | ModelFailed
@@ -129,6 +129,25 @@ class Reply:
         for chunk in chunks:
             await self._show(self.turn.feed(chunk))
 
+    def take_now(self, chunks: Sequence[Chunk]) -> bool:
+        """Takes chunks whose pieces can be shown without anything being written first: more of a message, as a rule.
+
+        `False`: at least one of them needs more than that, and none was taken.
+        """
+        message = self._held.stored.state.open_message
+        if not all(_says_nothing_new(chunk, message) for chunk in chunks):
+            return False
+        frames: list[Frame] = []
+        try:
+            for chunk in chunks:
+                for piece in self.turn.feed(chunk):
+                    assert message is not None
+                    assert isinstance(piece, TextPiece | RefusalPiece)
+                    frames.append(delta_frame(message_delta(message.id, piece)))
+        finally:
+            self._publish(frames)
+        return True
+
     async def finish(self) -> None:
         """The model has said all: shows what was held back."""
         await self._show(self.turn.finish())
@@ -176,3 +195,10 @@ class Reply:
         step_id = held.new_id("step")
         await held.append(ModelCalls(at=held.now(), step_id=step_id, content=self.turn.content))
         return step_id
+
+
+def _says_nothing_new(chunk: Chunk, message: Message | None) -> bool:
+    if not chunk.choices:
+        return True
+    delta = chunk.choices[0].delta
+    return not delta.tool_calls and (message is not None or not (delta.content or delta.refusal))
