@@ -15,7 +15,10 @@ def now() -> float:
 
 
 def new_id(kind: Kind) -> str:
-    """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy; of requests and file batches 32 hex digits."""
+    """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy.
+
+    Requests and file batches have 32 hexadecimal digits instead.
+    """
     if kind in ("request", "file batch"):
         return PREFIXES[kind] + os.urandom(16).hex()
     letters = b""
