@@ -22,11 +22,13 @@ class _Topic:
         self.held_from: int | None = None
         self.followers: set[MemoryFollower] = set()
 
-    def add(self, frames: Sequence[Frame]) -> None:
-        if any(frame.event == DISCARDED for frame in frames):
-            self._drop(len(self.frames))
-        if self.held_from is None:
-            self.held_from = next((frame.seq for frame in frames if frame.seq is not None), None)
+    def add(self, frames: Sequence[Frame], facts: Sequence[Frame]) -> None:
+        """`facts` are those of the frames that are no deltas."""
+        if facts:
+            if any(fact.event == DISCARDED for fact in facts):
+                self._drop(len(self.frames))
+            if self.held_from is None:
+                self.held_from = facts[0].seq
         self.frames.extend(frames)
         for frame in frames:
             self.size_bytes += len(frame.data)
@@ -126,17 +128,17 @@ class MemoryBus:
         if not frames:
             return
         topic = self._topics.get(run_id)
-        new_fact = any(frame.seq is not None for frame in frames)
+        facts = [frame for frame in frames if frame.seq is not None]
         if topic is None:
-            if not new_fact:
+            if not facts:
                 return  # deltas of a run that is retired or forgotten: no reader could place them
             topic = self._topics[run_id] = _Topic()
         before = topic.size_bytes
-        topic.add(frames)
+        topic.add(frames, facts)
         self._size_bytes += topic.size_bytes - before
         for follower in tuple(topic.followers):
             follower.offer()
-        if new_fact:
+        if facts:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)
             self._forget()
