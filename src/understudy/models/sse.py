@@ -64,6 +64,8 @@ class SseParser:
         """The payloads of a read of nothing but whole one-line events, as nearly every read is. `None`: it is other."""
         if b"\r" in read or len(read) > self._max:
             return None
+        if read.find(b"\n") == len(read) - 2 and read.startswith(b"data: "):
+            return [read[6:-2]]
         payloads = []
         for event in read[:-2].split(b"\n\n"):
             if not event.startswith(b"data: ") or b"\n" in event:
