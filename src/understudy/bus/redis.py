@@ -27,9 +27,7 @@ class RedisLink:
     carries_frames = True
 
     def __init__(self, url: str) -> None:
-        self._redis = redis.from_url(
-            url, socket_connect_timeout=LINK_CONNECT_SECONDS, socket_keepalive=True, health_check_interval=30
-        )
+        self._redis = redis.from_url(url, socket_connect_timeout=LINK_CONNECT_SECONDS, health_check_interval=30)
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queued_bytes = 0
         self._to_send = asyncio.Event()
