@@ -32,6 +32,7 @@ class RedisLink:
         self._queued_bytes = 0
         self._to_send = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def open(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
         try:
@@ -58,7 +59,7 @@ class RedisLink:
         self._to_send.set()
 
     async def _deliver(self) -> None:
-        while True:
+        while not self._closing:  # the client may swallow a cancellation
             await self._to_send.wait()
             self._to_send.clear()
             batch, self._queue, self._queued_bytes = self._queue, deque(), 0
@@ -72,7 +73,7 @@ class RedisLink:
                 await asyncio.sleep(LINK_RETRY_SECONDS)
 
     async def _listen(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
-        while True:
+        while not self._closing:  # the client may swallow a cancellation
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as listener:
                     await listener.subscribe(_PREFIX, f"{_PREFIX}:{node}")
@@ -86,6 +87,7 @@ class RedisLink:
     async def close(self) -> None:
         if self._tasks:
             await asyncio.sleep(0)  # what was said last is on its way
+        self._closing = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
