@@ -22,6 +22,7 @@ from understudy.ports.common import (
 )
 from understudy.ports.files import (
     Blob,
+    BlobExpired,
     BlobRefused,
     Blobs,
     BlobWriter,
@@ -29,6 +30,8 @@ from understudy.ports.files import (
     StoredFile,
     StoredPart,
     StoredUpload,
+    UploadEnded,
+    UploadFull,
 )
 from understudy.ports.models import (
     ChunkStream,
@@ -80,6 +83,7 @@ __all__ = [
     "Appended",
     "Begun",
     "Blob",
+    "BlobExpired",
     "BlobRefused",
     "BlobWriter",
     "Blobs",
@@ -134,5 +138,7 @@ __all__ = [
     "ThreadFull",
     "Tokens",
     "UnknownModel",
+    "UploadEnded",
+    "UploadFull",
     "VectorRows",
 ]

@@ -22,6 +22,7 @@ from understudy.ports import (
     ThreadFilter,
 )
 from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store.file_rows import FileRows
 from understudy.store.operations import Op
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
@@ -31,7 +32,7 @@ from understudy.wire.threads import Thread
 T = TypeVar("T")
 
 
-class RowStore(Store):
+class RowStore(FileRows, Store):
     """The store without its engine."""
 
     @abstractmethod
