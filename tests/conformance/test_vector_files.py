@@ -23,7 +23,6 @@ from support.vectors import (
     stored,
 )
 from understudy.ports import IndexHead, Missing, PageQuery, Store
-from understudy.store import vector_files
 from understudy.wire.tools import StaticChunkingOptions
 from understudy.wire.vector_stores import BATCH_FILES_MAX, FileCounts, VectorStoreFileBatch
 
@@ -164,7 +163,7 @@ async def test_a_file_leaves_every_store_at_its_end(store: Store) -> None:
     gone, kept = await added_files(store, 2)
     store_ids = [await added_store(store, gone, kept) for _ in range(3)]
     await indexed(store, "a")
-    await store._write(lambda: vector_files.detach_everywhere(gone))
+    assert await store.delete_file(PROJECT, gone)
     for store_id in store_ids:
         assert [one.file_id for one in (await _head(store, store_id)).files] == [kept]
         assert (await stored(store, store_id)).store.file_counts.total == 1
