@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -32,7 +33,18 @@ from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
 from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
-from understudy.ports import Blobs, Models, Store
+from understudy.ports import (
+    Blobs,
+    Embedder,
+    Embedders,
+    Embedding,
+    EmbeddingFailed,
+    Models,
+    Passage,
+    Search,
+    SearchRequest,
+    Store,
+)
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
 from understudy.tokens import SplintrTokens
@@ -132,6 +144,9 @@ class Understudy:
             uploads=Uploads(store, files, entropy.now, entropy.new_id, part_bytes_max=settings.part_bytes_max),
             file_bytes_max=settings.file_bytes_max,
             upload_bytes_max=settings.upload_bytes_max,
+            search=Unsearched(),
+            embedders=WordsOnly(),
+            listed_files_only=settings.search_file_types == "listed",
             download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
         return Edge(
@@ -141,6 +156,25 @@ class Understudy:
             clock=entropy.now,
             new_id=entropy.new_id,
         )
+
+
+class Unsearched(Search):
+    """Until branch search is merged."""
+
+    async def search(self, store_ids: Sequence[str], request: SearchRequest) -> Sequence[Passage]:
+        raise EmbeddingFailed("There is no search yet.", retryable=True)
+
+
+class WordsOnly(Embedders):
+    """Until branch search is merged."""
+
+    async def preferred(self) -> Embedder | None:
+        return None
+
+    async def of(self, embedding: Embedding) -> Embedder | None:
+        return None
+
+    async def close(self) -> None: ...
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

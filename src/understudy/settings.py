@@ -177,6 +177,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = True
 
+    search_file_types: Annotated[
+        Literal["any", "listed"],
+        _about(
+            Group.FILES,
+            "Which files vector stores take: any, of which some turn out to be unreadable, or only those that the "
+            "vendor's service lists for search.",
+        ),
+    ] = "any"
+
     unknown_keys: Annotated[
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),

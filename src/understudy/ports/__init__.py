@@ -19,6 +19,8 @@ from understudy.ports.common import (
     StoreUnavailable,
     ThreadBusy,
     ThreadFull,
+    VectorStoreExpired,
+    VectorStoreFull,
 )
 from understudy.ports.files import (
     Blob,
@@ -71,6 +73,7 @@ from understudy.ports.vectors import (
     IndexRow,
     IngestJob,
     NewStoreFile,
+    NewVectorStore,
     Passage,
     Search,
     SearchRequest,
@@ -116,6 +119,7 @@ __all__ = [
     "NewId",
     "NewRun",
     "NewStoreFile",
+    "NewVectorStore",
     "PageQuery",
     "Passage",
     "Rows",
@@ -141,4 +145,6 @@ __all__ = [
     "UploadEnded",
     "UploadFull",
     "VectorRows",
+    "VectorStoreExpired",
+    "VectorStoreFull",
 ]
