@@ -78,3 +78,5 @@ BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after i
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
+
+CHUNKING_PIECE_CHARACTERS: Final = 262_144  # of a text that are tokenised at a time

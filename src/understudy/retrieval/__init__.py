@@ -1,0 +1,1 @@
+"""Pure algorithms of retrieval, without I/O: how texts are cut, counted and compared."""
