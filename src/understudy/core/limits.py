@@ -78,3 +78,7 @@ BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after i
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
+
+WORD_LENGTH_MAX: Final = 64  # characters of a word that search by words looks at
+STEMS_CACHED_MAX: Final = 65_536  # words of which the stem is remembered; some 10 MB
+STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embedding tokenises at once
