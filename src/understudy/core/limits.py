@@ -80,3 +80,6 @@ WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
 
 CHUNKING_PIECE_CHARACTERS: Final = 262_144  # of a text that are tokenised at a time
+WORD_LENGTH_MAX: Final = 64  # characters of a word that search by words looks at
+STEMS_CACHED_MAX: Final = 65_536  # words of which the stem is remembered; some 10 MB
+STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embedding tokenises at once

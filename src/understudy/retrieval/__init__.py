@@ -1,1 +1,1 @@
-"""Pure algorithms of retrieval, without I/O: how texts are cut, counted and compared."""
+"""Pure algorithms of search: texts and numbers in, numbers out. No rows, no network, no event loop."""
