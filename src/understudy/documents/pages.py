@@ -1,5 +1,6 @@
 """What every extractor gives, and the refusals that several of them share."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -48,10 +49,20 @@ def bounded(pages: Iterable[Page], text_bytes: int) -> Iterator[Page]:
             # A byte or more each: cheap to know before anything is made of them.
             if len(piece) > left:
                 break
-            clean = piece if piece.isascii() and "\0" not in piece else piece.translate(_UNWANTED)
+            clean = _clean(piece)
             left -= len(clean) if clean.isascii() else len(clean.encode())
             yield page._replace(text=clean)
         else:
             if left >= 0:
                 continue
         raise invalid(f"The file could not be parsed: it holds more than {megabytes(text_bytes)} of text.")
+
+
+def _clean(text: str) -> str:
+    if "\0" not in text:
+        if text.isascii():
+            return text
+        with contextlib.suppress(UnicodeEncodeError):
+            text.encode()
+            return text
+    return text.translate(_UNWANTED)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from understudy.core.limits import CHUNK_BATCH_BYTES, CHUNK_BATCH_MAX
 from understudy.documents.pages import Page
 from understudy.ports import Chunk
-from understudy.retrieval.chunking import Span, Stretch, stretches
+from understudy.retrieval.chunking import stretches
 from understudy.retrieval.static import StaticModel
-from understudy.retrieval.terms import term_counts
+from understudy.retrieval.terms import window_counts
 from understudy.wire.tools import StaticChunkingOptions
 
 __all__ = ["batches"]
@@ -21,17 +21,13 @@ def batches(pages: Iterable[Page], chunking: StaticChunkingOptions, model: Stati
     number = size = 0
     for stretch in stretches(places.noting(pages), chunking):
         spans = [span for span in stretch.spans if not stretch.text[span.start : span.end].isspace()]
-        vectors = _vectors(stretch, spans, model)
-        for span, vector in zip(spans, vectors, strict=True):
+        windows = [(span.start, span.end) for span in spans]
+        terms = window_counts(stretch.text, windows)
+        vectors = [None] * len(spans) if model is None else model.embed_windows(stretch.text, windows)
+        for span, counted, vector in zip(spans, terms, vectors, strict=True):
             text = stretch.text[span.start : span.end]
-            chunk = Chunk(
-                number=number,
-                text=text,
-                tokens=span.tokens,
-                terms=term_counts(text),
-                page=places.page(stretch.offset + span.start),
-                vector=vector,
-            )
+            page = places.page(stretch.offset + span.start)
+            chunk = Chunk(number=number, text=text, tokens=span.tokens, terms=counted, page=page, vector=vector)
             batch.append(chunk)
             number += 1
             size += len(text)
@@ -40,12 +36,6 @@ def batches(pages: Iterable[Page], chunking: StaticChunkingOptions, model: Stati
                 batch, size = [], 0
     if batch:
         yield batch
-
-
-def _vectors(stretch: Stretch, spans: list[Span], model: StaticModel | None) -> Iterable[bytes | None]:
-    if model is None:
-        return [None] * len(spans)
-    return model.embed_windows(stretch.text, [(span.start, span.end) for span in spans])
 
 
 class _Places:
