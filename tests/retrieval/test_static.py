@@ -91,6 +91,6 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
             StaticModel.load(tmp_path)
 
 
-def test_the_test_s_words_are_told_apart(model: StaticModel) -> None:
+def test_words_that_do_not_belong_together_are_far_apart(model: StaticModel) -> None:
     vectors = numbers(model.embed(["wing", "dog", "red"]))
     assert all(one @ other < 0.5 for one, other in pairwise(vectors))

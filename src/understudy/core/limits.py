@@ -75,6 +75,14 @@ FACTS_PRUNED_MAX: Final = 500  # in one transaction: it waits for as long as it 
 PRUNE_SECONDS: Final = 60.0
 BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers
 
+FILES_PER_STORE_MAX: Final = 100_000
+INGEST_ATTEMPTS_MAX: Final = 3  # of indexing a file whose worker was lost each time
+THREAD_STORE_DAYS: Final = 7  # how long a store is kept unused that was made along with a thread
+CHUNK_TOKENS: Final = 800  # what `auto` means
+CHUNK_OVERLAP_TOKENS: Final = 400
+CHUNKS_PRUNED_MAX: Final = 500  # in one transaction, as for facts
+STORE_FILES_PRUNED_MAX: Final = 500
+
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely

@@ -19,6 +19,8 @@ from understudy.ports.common import (
     StoreUnavailable,
     ThreadBusy,
     ThreadFull,
+    VectorStoreExpired,
+    VectorStoreFull,
 )
 from understudy.ports.files import (
     Blob,
@@ -68,6 +70,7 @@ from understudy.ports.vectors import (
     IndexRow,
     IngestJob,
     NewStoreFile,
+    NewVectorStore,
     Passage,
     Search,
     SearchRequest,
@@ -112,6 +115,7 @@ __all__ = [
     "NewId",
     "NewRun",
     "NewStoreFile",
+    "NewVectorStore",
     "PageQuery",
     "Passage",
     "Rows",
@@ -135,4 +139,6 @@ __all__ = [
     "Tokens",
     "UnknownModel",
     "VectorRows",
+    "VectorStoreExpired",
+    "VectorStoreFull",
 ]

@@ -63,7 +63,7 @@ def term_counts(text: str) -> bytes:
     counted: Counter[int] = Counter()
     for word, times in Counter(_words(text)).items():
         for part in (word,) if word.isascii() else _parts(word):
-            hashed = _hash(part)
+            hashed = _hash(part[:WORD_LENGTH_MAX])
             if hashed is not None:
                 counted[hashed] += times
     hashes = sorted(counted)
@@ -144,8 +144,7 @@ def _hash(word: str) -> int | None:
     """`None` for a word that is not searched."""
     if not word or word in _STOP_WORDS:
         return None
-    short = word[:WORD_LENGTH_MAX]
-    stem = _stemmer().stemWord(short) if short.isascii() else short
+    stem = _stemmer().stemWord(word) if word.isascii() else word
     return crc32(stem.encode("utf-8", "surrogatepass"))
 
 

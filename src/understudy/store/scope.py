@@ -17,6 +17,7 @@ TABLES: Final[dict[Kind, str]] = {
     "message": "messages",
     "run": "runs",
     "step": "steps",
+    "vector store": "vector_stores",
 }
 CONDITIONS: Final[dict[Kind, str]] = {
     "assistant": "project = ?",
@@ -24,6 +25,7 @@ CONDITIONS: Final[dict[Kind, str]] = {
     "message": f"thread_id = {_THREAD}",
     "run": f"thread_id = {_THREAD}",
     "step": f"run_id = {_RUN}",
+    "vector store": "project = ?",
 }
 
 # Index: the one that keeps `id` unique.
