@@ -10,14 +10,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from understudy import __version__, entropy
 from understudy.api.edge import Edge, EdgeSettings
+from understudy.api.files import NOT_DOWNLOADED
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
+from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
+from understudy.engine.files import Files
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.sweep import Sweep
+from understudy.engine.uploads import Uploads
 from understudy.keys import Authenticator
 from understudy.model_tables import STAND_IN, UPSTREAM
 from understudy.models.http import HttpModels
@@ -26,7 +30,7 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Models, Store
+from understudy.ports import Blobs, Models, Store
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
 from understudy.tokens import SplintrTokens
@@ -82,7 +86,9 @@ class Understudy:
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
-        self._edge = await self._assemble(store, bus, models)
+        blobs = await open_local_blobs(settings.files_dir)
+        opened.push_async_callback(blobs.close)
+        self._edge = await self._assemble(store, blobs, bus, models)
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -93,7 +99,7 @@ class Understudy:
         await self.drain()
         await self._open.aclose()
 
-    async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
+    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models) -> Edge:
         settings = self._settings
         journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
@@ -104,7 +110,8 @@ class Understudy:
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
-        sweep = Sweep(store, runs, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
+        files = Files(store, blobs, entropy.now, entropy.new_id)
+        sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
         services = Services(
@@ -119,6 +126,11 @@ class Understudy:
             body_bytes_max=settings.body_bytes_max,
             lenient=settings.unknown_keys == "drop",
             queue_when_busy=settings.busy_thread == "queue",
+            files=files,
+            uploads=Uploads(store, files, entropy.now, entropy.new_id, part_bytes_max=settings.part_bytes_max),
+            file_bytes_max=settings.file_bytes_max,
+            upload_bytes_max=settings.upload_bytes_max,
+            download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
         return Edge(
             V1Answers(router(operations(services), version=__version__)),

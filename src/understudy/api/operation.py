@@ -15,7 +15,8 @@ class Operation(Struct, frozen=True, kw_only=True):
 
     `id` is the vendor's `operationId`, such as `createRun`. `answer` is what a 200 holds; a list is a page of `item`.
     `streams`: the answer may come as server-sent events instead, if the body asks for them. `queues`: the request may
-    wait for a busy thread, if its header asks for that.
+    wait for a busy thread, if its header asks for that. `file_field`: the body is a form, with a file in that field
+    beside those of `body`. `downloads`: a 200 is a file's content.
     """
 
     method: str
@@ -25,9 +26,11 @@ class Operation(Struct, frozen=True, kw_only=True):
     tag: str
     handler: Handler
     body: type[Struct] | None = None
+    file_field: str | None = None
     body_required: bool = False
     query: type[Struct] | None = None
     answer: type[Struct] | None = None
     item: type[Struct] | None = None
     streams: bool = False
     queues: bool = False
+    downloads: bool = False

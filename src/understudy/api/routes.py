@@ -13,6 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from understudy.api.assistants import Assistants
+from understudy.api.files import FileRoutes
 from understudy.api.health import Health
 from understudy.api.messages import Messages
 from understudy.api.models import ModelRoutes
@@ -22,9 +23,11 @@ from understudy.api.runs import RunRoutes
 from understudy.api.services import Services
 from understudy.api.steps import Steps
 from understudy.api.threads import Threads
+from understudy.api.uploads import UploadRoutes
 from understudy.core import errors
 from understudy.wire.assistants import Assistant, CreateAssistant, UpdateAssistant
 from understudy.wire.base import Deleted
+from understudy.wire.files import CreateFile, File, ListFilesQuery
 from understudy.wire.lists import (
     IncludeQuery,
     ListMessagesQuery,
@@ -39,6 +42,7 @@ from understudy.wire.models import Model, Models
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import CreateThread, Thread, UpdateThread
+from understudy.wire.uploads import AddUploadPart, CompleteUpload, CreateUpload, Upload, UploadPart
 
 OPTIONAL_BODIES = (None, CreateThread, UpdateThread, UpdateAssistant, UpdateMessage, UpdateRun)
 _V1_FILES = re.compile(r"^/(assistants/[^/]+|threads/[^/]+/messages/[^/]+)/files(/[^/]*)?$")
@@ -52,6 +56,8 @@ def operations(services: Services) -> Sequence[Operation]:
         *_messages(Messages(services)),
         *_threads(Threads(services)),
         *_assistants(Assistants(services)),
+        *_files(FileRoutes(services)),
+        *_uploads(UploadRoutes(services)),
         *_models(ModelRoutes(services)),
         *_health(Health(services)),
     ]
@@ -202,6 +208,61 @@ def _assistants(assistants: Assistants) -> Sequence[Operation]:
     ]
 
 
+def _files(files: FileRoutes) -> Sequence[Operation]:
+    file = "/files/{file_id}"
+    return [
+        _op("GET", file, "retrieveFile", "Retrieve a file.", files.retrieve, answer=File),
+        _op("DELETE", file, "deleteFile", "Delete a file, also where it is used.", files.delete, answer=Deleted),
+        _op("GET", f"{file}/content", "downloadFile", "Download a file's content.", files.content, downloads=True),
+        _op(
+            "POST",
+            "/files",
+            "createFile",
+            "Upload a file.",
+            files.create,
+            body=CreateFile,
+            file_field="file",
+            answer=File,
+        ),
+        _op("GET", "/files", "listFiles", "List files.", files.list, query=ListFilesQuery, item=File),
+    ]
+
+
+def _uploads(uploads: UploadRoutes) -> Sequence[Operation]:
+    upload = "/uploads/{upload_id}"
+    return [
+        _op(
+            "POST",
+            f"{upload}/parts",
+            "addUploadPart",
+            "Add a part to an upload.",
+            uploads.add_part,
+            body=AddUploadPart,
+            file_field="data",
+            answer=UploadPart,
+        ),
+        _op(
+            "POST",
+            f"{upload}/complete",
+            "completeUpload",
+            "Make a file of an upload's parts.",
+            uploads.complete,
+            body=CompleteUpload,
+            answer=Upload,
+        ),
+        _op("POST", f"{upload}/cancel", "cancelUpload", "Cancel an upload.", uploads.cancel, answer=Upload),
+        _op(
+            "POST",
+            "/uploads",
+            "createUpload",
+            "Begin an upload of a file in parts.",
+            uploads.create,
+            body=CreateUpload,
+            answer=Upload,
+        ),
+    ]
+
+
 def _models(models: ModelRoutes) -> Sequence[Operation]:
     return [
         _op("GET", "/models", "listModels", "List the model servers' models.", models.list, answer=Models),
@@ -237,6 +298,8 @@ def _op(
     item: type[Struct] | None = None,
     streams: bool = False,
     queues: bool = False,
+    file_field: str | None = None,
+    downloads: bool = False,
 ) -> Operation:
     """`item` makes the answer a page of such objects."""
     return Operation(
@@ -253,6 +316,8 @@ def _op(
         item=item,
         streams=streams,
         queues=queues,
+        file_field=file_field,
+        downloads=downloads,
     )
 
 

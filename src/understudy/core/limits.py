@@ -112,3 +112,17 @@ CHUNK_FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
 DOCUMENT_HEAD_BYTES: Final = 8_192  # looked at for what kind of file it is
 DOCUMENT_PIECE_CHARACTERS: Final = 262_144
 ENCODING_SAMPLE_BYTES: Final = 65_536  # looked at for the encoding of a text
+
+BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
+BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
+BLOBS_SWEPT_MAX: Final = 100  # at a time
+FILE_BYTES_MAX: Final = 512 * 1024 * 1024
+UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
+UPLOAD_SECONDS: Final = 3_600  # contract 6.2
+UPLOAD_KEEP_SECONDS: Final = 86_400  # how long an upload that has ended is remembered
+PART_BYTES_MAX: Final = 64 * 1024 * 1024
+PARTS_PER_UPLOAD_MAX: Final = 10_000
+FORM_FIELDS_MAX: Final = 20
+FORM_TEXT_BYTES_MAX: Final = 16 * 1024  # of all fields of a form apart from its file
+FORM_OVERHEAD_BYTES_MAX: Final = 64 * 1024  # what a form may be longer than its file
+BODY_SILENCE_SECONDS: Final = 60.0  # longest wait for the next byte of a file
