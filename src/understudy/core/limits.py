@@ -92,6 +92,11 @@ WORD_LENGTH_MAX: Final = 64  # characters of a word that search by words looks a
 STEMS_CACHED_MAX: Final = 65_536  # words of which the stem is remembered; some 10 MB
 STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embedding tokenises at once
 
+INGEST_PLACES: Final = 2  # files that a process indexes at the same time
+INGEST_RETRY_SECONDS: Final = 15.0  # doubled each time
+EMBED_ATTEMPTS_MAX: Final = 6  # for one batch of chunks, before its file is put off
+EMBED_RETRY_SECONDS: Final = 0.5  # doubled each time
+
 DOCUMENT_MEMORY_BYTES: Final = 3 * 2**29  # address space of the process that parses a file: 1.5 GB
 DOCUMENT_CPU_SECONDS: Final = 60
 DOCUMENT_SECONDS: Final = 120.0  # that the server waits for a file's text, apart from what it does with it

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ import structlog
 
 import understudy
 from understudy.core.limits import (
+    CHUNK_BATCH_BYTES,
     CHUNK_FRAME_BYTES_MAX,
     DOCUMENT_CPU_SECONDS,
     DOCUMENT_IDLE_SECONDS,
@@ -49,6 +50,7 @@ LIMITS: Final = Limits(
 )
 _ANSWERS: Final[msgspec.msgpack.Decoder[Answer]] = msgspec.msgpack.Decoder(Read | Finished | Refused)
 _REUSED: Final = sys.platform == "linux"  # elsewhere a child cannot fork, and ends with its file
+_BUFFER_BYTES: Final = CHUNK_BATCH_BYTES  # of answers that wait, so that a child need not
 _WRONG: Final = "The file could not be parsed: something went wrong in the server."
 # What ends a process from outside: not for anything that it did.
 _OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -86,8 +88,8 @@ class ChildDocuments:
 
     async def chunks(
         self, path: Path, file_name: str, mime_type: str, chunking: StaticChunkingOptions, *, embed: bool
-    ) -> AsyncIterator[Sequence[Chunk]]:
-        """Whoever does not read to the end has to close the iterator: its child goes with it."""
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """The child of a file that is not read to its end is killed."""
         order = self._order(path, file_name, mime_type, chunking, embed=embed)
         async with self._places:
             child = await self._take()
@@ -152,6 +154,7 @@ class ChildDocuments:
             cwd="/",
             env=_environment(),
             start_new_session=True,
+            limit=_BUFFER_BYTES,
         )
 
     async def _give_back(self, child: asyncio.subprocess.Process, *, whole: bool) -> None:
