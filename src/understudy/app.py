@@ -32,7 +32,6 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.ports import (
     Blobs,
     Embedder,
@@ -48,6 +47,7 @@ from understudy.ports import (
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
 from understudy.tokens import SplintrTokens
+from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -217,7 +217,7 @@ def _models_of(name: str, settings: Settings) -> Models:
 
 def _stand_in(settings: Settings) -> LocalModels:
     def gguf() -> Path:
-        return settings.local_gguf or ensure_weights(settings.weights_dir, progress=TerminalProgress())
+        return settings.local_gguf or ensure_weights(settings.weights_dir, SMOLLM2, progress=TerminalProgress())[0]
 
-    name = settings.local_gguf or Path(SMOLLM2.file_name)
+    name = settings.local_gguf or Path(SMOLLM2.files[0].name)
     return LocalModels(gguf=gguf, model=model_name(name), new_id=entropy.new_id)

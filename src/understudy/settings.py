@@ -94,7 +94,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Path,
         _about(
             Group.FIRST,
-            "Directory of the database, the files, the first key and the stand-in's weights.",
+            "Directory of the database, the files, the first key and models' weights.",
             default="$XDG_DATA_HOME/understudy, else ~/.local/share/understudy",
         ),
     ] = msgspec.field(default_factory=_data_dir)
@@ -221,7 +221,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def weights_dir(self) -> Path:
-        """Where the stand-in's weights are kept."""
+        """Where the weights of the stand-in and of the built-in embedding are kept."""
         return self.data_dir / "weights"
 
     def shown(self) -> dict[str, object]:

@@ -87,6 +87,37 @@ WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
 
+CHUNKING_PIECE_CHARACTERS: Final = 262_144  # of a text that are tokenised at a time
+WORD_LENGTH_MAX: Final = 64  # characters of a word that search by words looks at
+STEMS_CACHED_MAX: Final = 65_536  # words of which the stem is remembered; some 10 MB
+STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embedding tokenises at once
+
+INGEST_PLACES: Final = 2  # files that a process indexes at the same time
+INGEST_RETRY_SECONDS: Final = 15.0  # doubled each time
+EMBED_ATTEMPTS_MAX: Final = 6  # for one batch of chunks, before its file is put off
+EMBED_RETRY_SECONDS: Final = 0.5  # doubled each time
+
+DOCUMENT_MEMORY_BYTES: Final = 3 * 2**29  # address space of the process that parses a file: 1.5 GB
+DOCUMENT_CPU_SECONDS: Final = 60
+DOCUMENT_SECONDS: Final = 120.0  # that the server waits for a file's text, apart from what it does with it
+DOCUMENT_TEXT_BYTES_MAX: Final = 64 * 1024 * 1024  # of text in one file
+DOCUMENT_UNZIPPED_BYTES_MAX: Final = 300 * 1024 * 1024  # of all parts of a zipped document together
+DOCUMENT_UNZIPPED_RATIO_MAX: Final = 200  # bytes that a byte of a zipped document may become
+DOCUMENT_PARTS_MAX: Final = 20_000  # of a zipped document
+DOCUMENT_DEPTH_MAX: Final = 1_000  # of nested elements
+SHEET_GAP_MAX: Final = 32  # empty cells, or blanks, in a row that keep their place
+DOCUMENT_OPEN_FILES_MAX: Final = 64
+DOCUMENT_IDLE_SECONDS: Final = 60.0  # after which a process that has no file to parse is ended
+REFUSAL_LENGTH_MAX: Final = 500  # characters of a sentence that says why a file was refused
+TOKEN_BYTES_MAX: Final = 128  # the longest token's
+ORDER_BYTES_MAX: Final = 64 * 1024
+CHUNK_BATCH_MAX: Final = 64  # chunks that are handed on together
+CHUNK_BATCH_BYTES: Final = 1024 * 1024
+CHUNK_FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
+DOCUMENT_HEAD_BYTES: Final = 8_192  # looked at for what kind of file it is
+DOCUMENT_PIECE_CHARACTERS: Final = 262_144
+ENCODING_SAMPLE_BYTES: Final = 65_536  # looked at for the encoding of a text
+
 BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
 BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
 BLOBS_SWEPT_MAX: Final = 100  # at a time
