@@ -31,7 +31,9 @@ async def added_file(store: Store, name: str = "notes.txt", project: ProjectId =
 
     def add() -> Op[None]:
         columns = (file.id, project, file.purpose, f"blob-{file.id}", "text/plain", encode(file))
-        yield Query("INSERT INTO files (id, project, purpose, blob, mime_type, body) VALUES (?, ?, ?, ?, ?, ?)", columns)
+        yield Query(
+            "INSERT INTO files (id, project, purpose, blob, mime_type, body) VALUES (?, ?, ?, ?, ?, ?)", columns
+        )
 
     await store._write(add)
     return file.id
