@@ -14,10 +14,11 @@ from understudy.ports import (
     PageQuery,
     Rows,
     Store,
+    StoredFile,
     StoredVectorStore,
 )
-from understudy.store.codec import encode
-from understudy.store.operations import Op, Query
+from understudy.store.files import insert_file
+from understudy.store.operations import Op
 from understudy.wire.files import File
 from understudy.wire.vector_stores import CreateVectorStore, VectorStoreFile, VectorStoreFileBatch
 
@@ -27,20 +28,24 @@ ALL = PageQuery(limit=100, descending=False)
 
 
 async def added_file(store: Store, name: str = "notes.txt", project: ProjectId = PROJECT) -> str:
-    file = File(id=fresh("file"), bytes=5, created_at=NOON, filename=name, purpose="assistants")
-
-    def add() -> Op[None]:
-        columns = (file.id, project, file.purpose, f"blob-{file.id}", "text/plain", encode(file))
-        yield Query(
-            "INSERT INTO files (id, project, purpose, blob, mime_type, body) VALUES (?, ?, ?, ?, ?, ?)", columns
-        )
-
-    await store._write(add)
-    return file.id
+    (file_id,) = await _add_files(store, [name], project)
+    return file_id
 
 
 async def added_files(store: Store, count: int) -> Sequence[str]:
-    return [await added_file(store, f"{number}.txt") for number in range(count)]
+    return await _add_files(store, [f"{number}.txt" for number in range(count)], PROJECT)
+
+
+async def _add_files(store: Store, names: Sequence[str], project: ProjectId) -> list[str]:
+    made = [File(id=fresh("file"), bytes=5, created_at=NOON, filename=name, purpose="assistants") for name in names]
+
+    def add() -> Op[None]:
+        for file in made:
+            stored = StoredFile(file=file, blob=f"blob-{file.id}", mime_type="text/plain")
+            yield from insert_file(project, stored)
+
+    await store._write(add)
+    return [file.id for file in made]
 
 
 def new_store(*file_ids: str, embedding: Embedding | None = None, **fields: object) -> NewVectorStore:

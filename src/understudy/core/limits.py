@@ -87,6 +87,20 @@ WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
 
+BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
+BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
+BLOBS_SWEPT_MAX: Final = 100  # at a time
+FILE_BYTES_MAX: Final = 512 * 1024 * 1024
+UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
+UPLOAD_SECONDS: Final = 3_600  # contract 6.2
+UPLOAD_KEEP_SECONDS: Final = 86_400  # how long an upload that has ended is remembered
+PART_BYTES_MAX: Final = 64 * 1024 * 1024
+PARTS_PER_UPLOAD_MAX: Final = 10_000
+FORM_FIELDS_MAX: Final = 20
+FORM_TEXT_BYTES_MAX: Final = 16 * 1024  # of all fields of a form apart from its file
+FORM_OVERHEAD_BYTES_MAX: Final = 64 * 1024  # what a form may be longer than its file
+BODY_SILENCE_SECONDS: Final = 60.0  # longest wait for the next byte of a file
+
 WORD_LENGTH_MAX: Final = 64  # characters of a word that search by words looks at
 STEMS_CACHED_MAX: Final = 65_536  # words of which the stem is remembered; some 10 MB
 STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embedding tokenises at once

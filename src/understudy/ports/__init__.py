@@ -24,6 +24,7 @@ from understudy.ports.common import (
 )
 from understudy.ports.files import (
     Blob,
+    BlobExpired,
     BlobRefused,
     Blobs,
     BlobWriter,
@@ -31,6 +32,8 @@ from understudy.ports.files import (
     StoredFile,
     StoredPart,
     StoredUpload,
+    UploadEnded,
+    UploadFull,
 )
 from understudy.ports.models import (
     ChunkStream,
@@ -83,6 +86,7 @@ __all__ = [
     "Appended",
     "Begun",
     "Blob",
+    "BlobExpired",
     "BlobRefused",
     "BlobWriter",
     "Blobs",
@@ -138,6 +142,8 @@ __all__ = [
     "ThreadFull",
     "Tokens",
     "UnknownModel",
+    "UploadEnded",
+    "UploadFull",
     "VectorRows",
     "VectorStoreExpired",
     "VectorStoreFull",

@@ -159,7 +159,7 @@ ChangeStore: TypeAlias = Callable[[VectorStore], VectorStore]
 class NewStoreFile(Struct, frozen=True, kw_only=True):
     file_id: str
     chunking: StaticChunkingOptions
-    attributes: Attributes
+    attributes: Attributes = {}
 
 
 class NewVectorStore(Struct, frozen=True, kw_only=True):

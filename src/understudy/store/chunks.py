@@ -52,13 +52,13 @@ _PUT_VECTOR = (
     "SELECT generation, number, CAST(? AS BIGINT), ? FROM chunks WHERE generation = ? AND number = ? "
     "ON CONFLICT (generation, number, space) DO UPDATE SET vector = excluded.vector"
 )
-# Indexes: store_files_searched, and the tables' keys.
+# Index: store_files_searched.
+_GENERATIONS = "SELECT searched FROM store_files WHERE store_id = ? AND searched > ? ORDER BY searched LIMIT ?"
+# Index: the tables' keys.
 _MISSING = (
-    "SELECT f.searched, c.number, t.text FROM store_files f JOIN chunks c ON c.generation = f.searched "
-    "JOIN chunk_texts t ON t.generation = c.generation AND t.number = c.number "
-    "WHERE f.store_id = ? AND f.searched >= ? AND (f.searched, c.number) > (?, ?) AND NOT EXISTS ("
-    "SELECT 1 FROM chunk_vectors v WHERE v.generation = c.generation AND v.number = c.number AND v.space = ?) "
-    "ORDER BY f.searched, c.number LIMIT ?"
+    "SELECT t.number, t.text FROM chunk_texts t WHERE t.generation = ? AND t.number > ? AND NOT EXISTS ("
+    "SELECT 1 FROM chunk_vectors v WHERE v.generation = t.generation AND v.number = t.number AND v.space = ?) "
+    "ORDER BY t.number LIMIT ?"
 )
 _SWITCH = "UPDATE vector_stores SET space = ?, version = version + 1 WHERE id = ?"
 _LET_GO_OLDER = (
@@ -169,9 +169,17 @@ def missing_vectors(
     store_id: str, embedding: Embedding, limit: int, after: ChunkKey | None
 ) -> Op[Sequence[tuple[ChunkKey, str]]]:
     space = yield from find_space(embedding)
-    start = (0, -1) if after is None else (after.generation, after.number)
-    rows = yield Query(_MISSING, (store_id, start[0], *start, space, limit))
-    return [(ChunkKey(generation, number), text) for generation, number, text in rows]
+    found: list[tuple[ChunkKey, str]] = []
+    generation, number = (0, -1) if after is None else (after.generation, after.number)
+    last = generation - 1  # the generation of `after` may have more
+    while rows := (yield Query(_GENERATIONS, (store_id, last, BATCH_ROWS_MAX))):
+        for (last,) in rows:
+            behind = number if last == generation else -1
+            missing = yield Query(_MISSING, (last, behind, space, limit - len(found)))
+            found += [(ChunkKey(last, number_), text) for number_, text in missing]
+            if len(found) == limit:
+                return found
+    return found
 
 
 def switch_embedding(store_id: str, embedding: Embedding) -> Op[bool]:

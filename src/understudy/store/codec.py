@@ -12,6 +12,7 @@ from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import Thread
+from understudy.wire.uploads import Upload, UploadPart
 from understudy.wire.vector_stores import Attributes, VectorStore, VectorStoreFile, VectorStoreFileBatch
 
 encode: Final = msgspec.json.Encoder().encode
@@ -22,6 +23,8 @@ decode_message: Final = msgspec.json.Decoder(Message).decode
 decode_run: Final = msgspec.json.Decoder(Run).decode
 decode_step: Final = msgspec.json.Decoder(RunStep).decode
 decode_file: Final = msgspec.json.Decoder(File).decode
+decode_upload: Final = msgspec.json.Decoder(Upload).decode
+decode_part: Final = msgspec.json.Decoder(UploadPart).decode
 decode_settings: Final = msgspec.json.Decoder(RunSettings).decode
 decode_progress: Final = msgspec.json.Decoder(Progress).decode
 decode_vector_store: Final = msgspec.json.Decoder(VectorStore).decode

@@ -9,14 +9,14 @@ from understudy.store.vector_files import remove_file
 from understudy.store.vector_scope import let_go
 
 # Index: the primary key.
-_CHUNKS = "SELECT seq, generation, space FROM let_go ORDER BY seq LIMIT 1"
+_CHUNKS = "SELECT seq, generation, space FROM let_go WHERE seq > 0 ORDER BY seq LIMIT ?"
 _LAST = "SELECT MAX(number) FROM chunks WHERE generation = ?"
 _LAST_OF_SPACE = "SELECT MAX(number) FROM chunk_vectors WHERE generation = ? AND space = ?"
 _DROP_VECTORS = "DELETE FROM chunk_vectors WHERE generation = ? AND number >= ? AND space = ?"
 _DONE = "DELETE FROM let_go WHERE seq = ?"
 
 # Index: the primary key.
-_STORE = "SELECT seq, store_id, file_seq FROM let_go_stores ORDER BY seq LIMIT 1"
+_STORE = "SELECT seq, store_id, file_seq FROM let_go_stores WHERE seq > 0 ORDER BY seq LIMIT 1"
 _STILL_THERE = "SELECT 1 FROM vector_stores WHERE id = ?"
 # Index: store_files_by_store.
 _FILES = (
@@ -35,10 +35,12 @@ _DELETE_BATCHES = "DELETE FROM file_batches WHERE store_id = ?"
 
 def prune_index(chunks: int, files: int) -> Op[bool]:
     """Deletes at most so many chunks, or sees to at most so many files; whether there may be more to do."""
-    rows = yield Query(_CHUNKS, locks=True)
+    rows = yield Query(_CHUNKS, (files,), locks=True)
     if rows:
-        seq, generation, space = rows[0]
-        yield from _prune_chunks(seq, generation, space, chunks)
+        for seq, generation, space in rows:
+            if chunks <= 0:
+                break
+            chunks -= yield from _prune_chunks(seq, generation, space, chunks)
         return True
     rows = yield Query(_STORE, locks=True)
     if rows:
@@ -48,19 +50,21 @@ def prune_index(chunks: int, files: int) -> Op[bool]:
     return False
 
 
-def _prune_chunks(seq: int, generation: int, space: int | None, limit: int) -> Op[None]:
-    """From the end, so that the last number says how many are left."""
+def _prune_chunks(seq: int, generation: int, space: int | None, limit: int) -> Op[int]:
+    """How many were deleted. From the end, so that the last number says how many are left."""
     if space is None:
         last = (yield Query(_LAST, (generation,)))[0][0]
     else:
         last = (yield Query(_LAST_OF_SPACE, (generation, space)))[0][0]
-    first = 0 if last is None else max(0, last + 1 - limit)
+    left = 0 if last is None else last + 1
+    first = max(0, left - limit)
     if space is None:
         yield from drop_chunks(generation, from_number=first)
     else:
         yield Query(_DROP_VECTORS, (generation, first, space))
     if first == 0:
         yield Query(_DONE, (seq,))
+    return left - first
 
 
 def _prune_store(seq: int, store_id: str, after_seq: int, limit: int) -> Op[None]:

@@ -8,6 +8,7 @@ from understudy.core.ids import Kind
 from understudy.ports import Missing, PageQuery, Rows, ThreadFilter
 from understudy.store.operations import SEQ_MAX, Op, Query, Row
 from understudy.store.scope import BODY, CONDITIONS, TABLES, params
+from understudy.wire.files import StoredPurpose
 
 # Indexes: assistants_by_project, vector_stores_by_project, messages_by_thread, runs_by_thread, steps_by_run; the order
 # is their `seq`.
@@ -16,7 +17,7 @@ _WAYS: Final = (False, "ASC"), (True, "DESC")
 _PAGES: Final[dict[tuple[Kind, bool], str]] = {
     (kind, descending): _PAGE.format(table=TABLES[kind], condition=condition, way=way)
     for kind, condition in CONDITIONS.items()
-    if kind != "thread"  # threads are filtered in ways of their own: `threads`
+    if kind not in ("thread", "file")  # these are filtered in ways of their own: `threads`, `files`
     for descending, way in _WAYS
 }
 # Index: messages_by_run.
@@ -28,6 +29,11 @@ _PAGES_OF_RUN: Final[dict[bool, str]] = {
 _THREADS: Final = (
     "SELECT t.id, t.body, t.seq FROM threads t{joins} "
     "WHERE t.project = ? AND t.seq > ? AND t.seq < ? ORDER BY t.seq {way} LIMIT ?"
+)
+# Indexes: files_by_project, files_by_purpose. An expired file is none; it is soon swept.
+_FILES: Final = (
+    "SELECT id, body, seq FROM files WHERE project = ?{purpose} AND (expires_at IS NULL OR expires_at > ?) "
+    "AND seq > ? AND seq < ? ORDER BY seq {way} LIMIT ?"
 )
 # Index: the one that keeps `id` unique.
 _CURSOR: Final[dict[Kind, str]] = {
@@ -64,6 +70,14 @@ def threads(project: str, query: PageQuery, wanted: ThreadFilter) -> Op[Rows]:
         filters += [project, name, value]
     sql = _THREADS.format(joins=joins, way="DESC" if reads_descending(query) else "ASC")
     return rows_of(query, (yield Query(sql, (*filters, project, low, high, query.limit + 1))))
+
+
+def files(project: str, query: PageQuery, purpose: StoredPurpose | None, now: int) -> Op[Rows]:
+    low, high = yield from bounds("file", (project,), query)
+    filters = (project,) if purpose is None else (project, purpose)
+    way = "DESC" if reads_descending(query) else "ASC"
+    sql = _FILES.format(purpose="" if purpose is None else " AND purpose = ?", way=way)
+    return rows_of(query, (yield Query(sql, (*filters, now, low, high, query.limit + 1))))
 
 
 def bounds(kind: Kind, scope: tuple[str, ...], query: PageQuery, *, cursor: str | None = None) -> Op[tuple[int, int]]:
