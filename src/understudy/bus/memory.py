@@ -94,7 +94,8 @@ class MemoryFollower:
             else:
                 self.wake()
         except Exception as error:
-            waiter.set_exception(error)  # it is the reader's, and nothing that whoever publishes could mend
+            if not waiter.done():
+                waiter.set_exception(error)  # it is the reader's, and nothing that whoever publishes could mend
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -142,7 +143,8 @@ class MemoryBus:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)
             self._forget()
-        self._make_room()
+        if self._size_bytes > BUS_BYTES_MAX:
+            self._make_room()
 
     def _forget(self) -> None:
         """Lets go of runs without news and without readers, whether they rest or go on in another process."""
@@ -160,8 +162,6 @@ class MemoryBus:
 
     def _make_room(self) -> None:
         """Lets go of the runs whose news are oldest, as far as nobody reads them: the log has their facts."""
-        if self._size_bytes <= BUS_BYTES_MAX:
-            return
         for run_id in [run_id for run_id in self._kept_until if not self._topics[run_id].followers]:
             if self._size_bytes <= BUS_BYTES_MAX:
                 return

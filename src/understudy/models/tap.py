@@ -25,10 +25,11 @@ class Tap(asyncio.Protocol):
         connection = response.connection
         if connection is None or connection.transport is None:
             return None
-        return cls(connection.transport, arrived)
+        tap = cls(connection.transport, arrived)
+        response.content.on_eof(tap.remove)  # the connection is another answer's from then on
+        return tap
 
     def remove(self) -> None:
-        """Before the connection is used for another answer."""
         if self._transport.get_protocol() is self:
             self._transport.set_protocol(self._inner)
 
