@@ -70,17 +70,21 @@ class Body:
         finally:
             self._waiting_since = self._hear = self._heard = None
 
-    def _arrived(self) -> None:
+    def _arrived(self, piece: bytes = b"") -> bool:
+        """Has the piece heard, or without one what has come. `False`: nobody listens, and it was not."""
         hear, heard = self._hear, self._heard
         if hear is None or heard is None or heard.done():
-            return
+            return False
         self._waiting_since = self._loop.time()
         try:
-            if self._hand_over(hear) and not heard.done():
-                heard.set_result(None)
+            enough = not hear(piece) if piece else self._hand_over(hear)
         except Exception as error:
             if not heard.done():
                 heard.set_exception(error)
+        else:
+            if enough and not heard.done():
+                heard.set_result(None)
+        return True
 
     def _hand_over(self, hear: Callable[[bytes], bool]) -> bool:
         """Whether that was enough, or the end."""
