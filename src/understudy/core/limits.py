@@ -52,6 +52,7 @@ UPSTREAM_LIST_BYTES_MAX: Final = 8 * 1024 * 1024  # of an answer to GET /models
 UPSTREAM_ANSWER_BYTES_MAX: Final = 64 * 1024 * 1024  # of vectors, or scores, that were asked for
 UPSTREAM_LIST_SECONDS: Final = 10.0  # longest wait for one of several servers' models, so that it does not hide theirs
 UPSTREAM_CONNECTIONS_MAX: Final = 4_096  # more than runs have places: requests pass straight through too
+UPSTREAM_PIECE_BYTES: Final = 4_096  # much less than what aiohttp holds before it stops reading
 UPSTREAM_KEEPALIVE_SECONDS: Final = 4.0  # uvicorn and Node close idle connections after 5: be the first to let go
 UPSTREAM_DRAIN_SECONDS: Final = 0.1  # longest wait for the end of a body after `[DONE]`, to keep its connection
 UPSTREAM_LOOK_SECONDS: Final = 1.0  # how often a waiting reader's connection is looked at
