@@ -44,8 +44,8 @@ class SqliteStore(RowStore):
                 raise StoreUnavailable(f"SQLite cannot read: {error}") from error
             raise
 
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
-        return await self._writer.write(operation)
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        return await self._writer.write(operation, then)
 
     async def close(self) -> None:
         """What was given to write is written first."""
