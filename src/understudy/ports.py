@@ -61,7 +61,7 @@ class Lease(Struct, frozen=True, kw_only=True):
 class StoredRun(Struct, frozen=True, kw_only=True):
     """A run as the rows have it. `seq` is the number of its last fact and guards every append.
 
-    `opening` is for whoever has just begun the run: all messages of its thread, oldest first, which need not be read.
+    `opening` is all that its thread holds, oldest first, where the run began with it: this need not be read.
     """
 
     project: ProjectId
@@ -274,11 +274,8 @@ class Store(Protocol):
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        """Raises `SeqConflict`; `Missing` when the run's thread was deleted.
-
-        `then` is called once it is durable, even if the caller is cancelled meanwhile: in the order of the writes, and
-        before the caller or any other one goes on.
-        """
+        """Raises `SeqConflict`; `Missing` (the run's thread). `then` is called in the order of the writes, once this
+        one is durable and before its caller goes on, and also where that was cancelled meanwhile."""
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""
