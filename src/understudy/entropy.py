@@ -15,8 +15,11 @@ def now() -> float:
 
 
 def new_id(kind: Kind) -> str:
-    """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy; 32 hex digits for requests."""
-    if kind == "request":
+    """The kind's prefix and 24 characters of [A-Za-z0-9], about 143 bits of entropy.
+
+    Requests and file batches have 32 hexadecimal digits instead.
+    """
+    if kind in ("request", "file batch"):
         return PREFIXES[kind] + os.urandom(16).hex()
     letters = b""
     while len(letters) < _LENGTH:

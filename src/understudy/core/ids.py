@@ -6,7 +6,20 @@ ProjectId = NewType("ProjectId", str)
 RunId = NewType("RunId", str)
 ThreadId = NewType("ThreadId", str)
 
-Kind: TypeAlias = Literal["assistant", "thread", "message", "run", "step", "call", "request"]
+Kind: TypeAlias = Literal[
+    "assistant",
+    "thread",
+    "message",
+    "run",
+    "step",
+    "call",
+    "request",
+    "file",
+    "upload",
+    "part",
+    "vector store",
+    "file batch",
+]
 
 PREFIXES: Final[dict[Kind, str]] = {
     "assistant": "asst_",
@@ -16,4 +29,9 @@ PREFIXES: Final[dict[Kind, str]] = {
     "step": "step_",
     "call": "call_",
     "request": "req_",
+    "file": "file-",
+    "upload": "upload_",
+    "part": "part_",
+    "vector store": "vs_",
+    "file batch": "vsfb_",
 }

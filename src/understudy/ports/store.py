@@ -1,29 +1,21 @@
-"""The protocols between the engine and the adapters, and the values that cross them. Nothing is implemented here.
+"""The rows: what is stored of assistants, threads, messages, runs and keys, and the calls that read and write it."""
 
-One conformance suite per port runs over every engine behind it: `tests/conformance/`.
-"""
-
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from understudy.core import errors
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, RunSettings, RunState
+from understudy.ports.common import PageQuery, Rows
 from understudy.wire.assistants import Assistant
-from understudy.wire.chat import ChatRequest, Chunk
 from understudy.wire.messages import Message
-from understudy.wire.models import Model
-from understudy.wire.runs import Run, RunErrorCode
+from understudy.wire.runs import Run
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import Thread
 
-Clock: TypeAlias = Callable[[], float]  # the time now, in Unix seconds
-NewId: TypeAlias = Callable[[Kind], str]  # a fresh id of a kind, with its prefix
-
-# --- values that cross the store
+# --- values
 
 
 class Given(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -126,28 +118,11 @@ class LoggedFact(Struct, frozen=True):
     data: bytes
 
 
-class PageQuery(Struct, frozen=True, kw_only=True):
-    """A page, in creation order. At most one of `after` and `before` is usual, both are allowed."""
-
-    limit: int
-    descending: bool
-    after: str | None = None
-    before: str | None = None
-
-
 class ThreadFilter(Struct, frozen=True, kw_only=True):
     """Which threads are wanted: those that carry all of this metadata, and on which this assistant has run."""
 
     metadata: Mapping[str, str] = {}
     assistant_id: str | None = None
-
-
-class Rows(Struct, frozen=True, kw_only=True):
-    """A page's objects as JSON, in the order asked for."""
-
-    ids: Sequence[str]
-    bodies: Sequence[bytes]
-    has_more: bool
 
 
 class StoredKey(Struct, frozen=True, kw_only=True):
@@ -162,44 +137,7 @@ class StoredKey(Struct, frozen=True, kw_only=True):
     revoked_at: int | None = None
 
 
-# --- refusals of the store
-
-
-class StoreRefusal(Exception):
-    """The rows forbid it. Nothing was written."""
-
-
-class Missing(StoreRefusal):
-    """No such object for this project. `kind` and `id` say which: a thread that vanished under a message, say."""
-
-    def __init__(self, kind: Kind, id_: str) -> None:
-        super().__init__(f"{kind} {id_}")
-        self.kind: Kind = kind
-        self.id = id_
-
-
-class ThreadBusy(StoreRefusal):
-    """The thread has an active run."""
-
-    def __init__(self, thread_id: str, run_id: str) -> None:
-        super().__init__(f"{thread_id} {run_id}")
-        self.thread_id = thread_id
-        self.run_id = run_id
-
-
-class ThreadFull(StoreRefusal):
-    """The thread holds as many messages as a thread may."""
-
-
-class SeqConflict(StoreRefusal):
-    """Somebody else appended first, or took the lease: load the run and decide again."""
-
-
-class StoreUnavailable(Exception):
-    """The engine cannot write now: a full disk, a full queue, a lost connection. Nothing was acknowledged."""
-
-
-# --- the store
+# --- the calls
 
 
 class Store(Protocol):
@@ -306,148 +244,3 @@ class Store(Protocol):
     async def key_by_digest(self, digest: bytes) -> StoredKey | None: ...
 
     async def revoke_key(self, key_id: str, at: int) -> bool: ...
-
-
-# --- the bus
-
-
-class Frame(Struct, frozen=True):
-    """One event on its way to readers. `seq` is the fact's number; deltas have none, their place is their order.
-
-    `data` is the whole SSE frame, encoded once for all readers.
-    """
-
-    seq: int | None
-    event: str
-    data: bytes
-
-
-class Follower(Protocol):
-    """A place in a run's frames. `held_from` is the first fact number that the bus still has, `None` if it has none."""
-
-    held_from: int | None
-    closed: bool
-
-    async def next(self) -> Sequence[Frame]:
-        """All frames not yet taken, waiting for at least one. Empty after `close` and after `nudge`."""
-
-    def nudge(self) -> None:
-        """Wakes whoever waits in `next`, once, with nothing."""
-
-    def close(self) -> None:
-        """Wakes whoever waits in `next`, for ever."""
-
-
-class Bus(Protocol):
-    """Live events within and between processes. It may forget; the fact log does not."""
-
-    def publish(self, run_id: RunId, frames: Sequence[Frame]) -> None:
-        """What was published before a discard is no longer held: later readers learn from the log what is left."""
-
-    def follow(self, run_id: RunId) -> Follower:
-        """From the first frame that the bus still has."""
-
-    def retire(self, run_id: RunId) -> None:
-        """The run is gone for good (its thread was deleted): forgets it and closes its followers."""
-
-    def wake(self) -> None:
-        """A run became claimable."""
-
-    async def wait_for_work(self, seconds: float) -> None:
-        """Returns after a `wake`, or after `seconds`. A wake between two waits is not lost."""
-
-    def interrupt(self, run_id: RunId) -> None:
-        """Whoever works on this run shall look at its row now (it is being cancelled, or was deleted)."""
-
-    def on_interrupt(self, run_id: RunId, call: Callable[[], None]) -> Callable[[], None]:
-        """Calls back at each interrupt of this run, until the function that it returns is called."""
-
-    async def close(self) -> None: ...
-
-
-# --- model servers
-
-
-class ModelError(Exception):
-    """A model server failed, or refused. `message` is safe to show to the client.
-
-    `code` is the run's `last_error.code`. `retryable`: nothing was answered yet and trying again may help,
-    not before `retry_after` seconds where the server named a time.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: RunErrorCode = "server_error",
-        retryable: bool = False,
-        retry_after: float | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.code: RunErrorCode = code
-        self.retryable = retryable
-        self.retry_after = retry_after
-
-
-class UnknownModel(ModelError):
-    """No model server is set for this model."""
-
-    def __init__(self, model: str) -> None:
-        super().__init__(errors.model_unknown(model).message)
-        self.model = model
-
-
-class ChunkStream(Protocol):
-    """A model's answer while it arrives."""
-
-    async def next(self) -> Sequence[Chunk]:
-        """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
-
-        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection.
-        """
-
-    async def close(self) -> None:
-        """Lets the connection go; a model that is still talking is cut off."""
-
-
-class Forwarded(Protocol):
-    """A model server's answer to a passed-through request, whatever its status, while it arrives.
-
-    `headers` are the answer's own without those that belong to one connection, and without its content's type, length
-    and encoding: the pieces are decompressed.
-    """
-
-    status: int
-    content_type: str
-    headers: Mapping[str, str]
-
-    def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises `ModelError`: silence, a cut connection."""
-
-    async def close(self) -> None:
-        """Lets the connection go; an answer that is still arriving is cut off."""
-
-
-class Models(Protocol):
-    async def chat(self, request: ChatRequest) -> ChunkStream:
-        """Raises `ModelError`, `UnknownModel`."""
-
-    async def forward(self, path: str, body: bytes, *, content_type: str) -> Forwarded:
-        """A client's own request, sent as it is: `path` is `/chat/completions` or `/embeddings`.
-
-        Raises `ModelError`: no connection, no answer, or the configured key was refused; `UnknownModel`.
-        """
-
-    async def models(self) -> Sequence[Model]:
-        """What the model servers offer. Raises `ModelError`."""
-
-    def context_window(self, model: str) -> int:
-        """Tokens that a prompt and its answer may have together."""
-
-    async def close(self) -> None: ...
-
-
-class Tokens(Protocol):
-    def count(self, text: str, model: str = "") -> int:
-        """Tokens of a text, by the table of the model's family."""
