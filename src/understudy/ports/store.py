@@ -212,8 +212,11 @@ class Store(Protocol):
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        """Raises `SeqConflict`; `Missing` (the run's thread). `then` is called in the order of the writes, once this
-        one is durable and before its caller goes on, and also where that was cancelled meanwhile."""
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted.
+
+        `then` is called once it is durable: in the order of the writes, before the caller goes on, and also where the
+        caller was cancelled meanwhile.
+        """
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""
