@@ -59,7 +59,7 @@ class MemoryFollower:
         self._take = take
         while not self.closed:
             if frames := self._not_taken():
-                self._mark_taken()
+                self._taken += len(frames)
                 return frames
             if self._nudged:
                 self._nudged = False
@@ -69,19 +69,16 @@ class MemoryFollower:
         return ()
 
     def _not_taken(self) -> Sequence[Frame]:
+        """From `_taken` on."""
         topic = self._topic
         if self._taken < topic.dropped:
             self._taken, self._torn = topic.dropped, True
-        start = self._taken - topic.dropped
         if self._torn:
             # A delta's place is behind the fact before it: where that was dropped, the next fact comes first.
-            places = range(start, len(topic.frames))
-            start = next((at for at in places if topic.frames[at].seq is not None), len(topic.frames))
-        return topic.frames[start:]
-
-    def _mark_taken(self) -> None:
-        self._taken = self._topic.dropped + len(self._topic.frames)
-        self._torn = False
+            while self._torn and self._taken < topic.dropped + len(topic.frames):
+                self._torn = topic.frames[self._taken - topic.dropped].seq is None
+                self._taken += self._torn
+        return topic.frames[self._taken - topic.dropped :]
 
     def offer(self) -> None:
         """Something was published: gives it to whoever waits, if possible without waking a task."""
@@ -90,11 +87,12 @@ class MemoryFollower:
             return
         try:
             if self._take is not None and (frames := self._not_taken()) and self._take(frames):
-                self._mark_taken()
+                self._taken += len(frames)
             else:
                 self.wake()
         except Exception as error:
-            waiter.set_exception(error)  # it is the reader's, and nothing that whoever publishes could mend
+            if not waiter.done():
+                waiter.set_exception(error)  # it is the reader's, and nothing that whoever publishes could mend
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -142,7 +140,8 @@ class MemoryBus:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)
             self._forget()
-        self._make_room()
+        if self._size_bytes > BUS_BYTES_MAX:
+            self._make_room()
 
     def _forget(self) -> None:
         """Lets go of runs without news and without readers, whether they rest or go on in another process."""
@@ -160,8 +159,6 @@ class MemoryBus:
 
     def _make_room(self) -> None:
         """Lets go of the runs whose news are oldest, as far as nobody reads them: the log has their facts."""
-        if self._size_bytes <= BUS_BYTES_MAX:
-            return
         for run_id in [run_id for run_id in self._kept_until if not self._topics[run_id].followers]:
             if self._size_bytes <= BUS_BYTES_MAX:
                 return

@@ -115,6 +115,7 @@ class Reply:
         self.turn = turn
         self._held = held
         self._bus = bus
+        self._run_id = RunId(held.run.id)
         self._texts: TextFrames | None = None
 
     @property
@@ -193,7 +194,7 @@ class Reply:
         return texts.frame(piece.value)
 
     def _publish(self, frames: Sequence[Frame]) -> None:
-        self._bus.publish(RunId(self._held.run.id), frames)
+        self._bus.publish(self._run_id, frames)
 
     async def _begin_message(self) -> str:
         held = self._held

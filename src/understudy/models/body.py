@@ -59,32 +59,32 @@ class Body:
         self._wait()
         if self._tap is None:
             self._tap = Tap.on(self._response, self._arrived)
-        self._hear = hear
-        self._heard = self._loop.create_future()
+        heard: asyncio.Future[None] = self._loop.create_future()
+        self._hear, self._heard = hear, heard
         try:
             self._arrived()  # what had come before
-            await self._heard
+            await heard
         except asyncio.CancelledError:
             self.drop()
             raise
         finally:
             self._waiting_since = self._hear = self._heard = None
 
-    def _arrived(self) -> None:
-        if self._tap is not None and self._content.is_eof():
-            self._tap.remove()
-        heard = self._heard
-        if heard is None or heard.done() or self._hear is None:
-            return
+    def _arrived(self, piece: bytes = b"") -> bool:
+        """Has the piece heard, or without one what has come. `False`: nobody listens, and it was not."""
+        hear, heard = self._hear, self._heard
+        if hear is None or heard is None or heard.done():
+            return False
         self._waiting_since = self._loop.time()
         try:
-            enough = self._hand_over(self._hear)
+            enough = not hear(piece) if piece else self._hand_over(hear)
         except Exception as error:
             if not heard.done():
                 heard.set_exception(error)
         else:
             if enough and not heard.done():
                 heard.set_result(None)
+        return True
 
     def _hand_over(self, hear: Callable[[bytes], bool]) -> bool:
         """Whether that was enough, or the end."""
@@ -94,14 +94,16 @@ class Body:
             except READ_ERRORS as error:
                 self._broken(error)
                 return True
-            if not piece:
-                if not self._content.at_eof():
-                    return False
-                self._unwatch()
-                hear(b"")
+            if piece and not hear(piece):
                 return True
-            if not hear(piece):
-                return True
+            # Behind more than that aiohttp may have stopped reading, and have more now that there is room again.
+            if len(piece) < limits.UPSTREAM_PIECE_BYTES:
+                break
+        if not self._content.at_eof():
+            return False
+        self._unwatch()
+        hear(b"")
+        return True
 
     def _broken(self, error: Exception) -> None:
         """Raises `ModelError`, unless it was dropped here."""

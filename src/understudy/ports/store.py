@@ -9,6 +9,8 @@ from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, RunSettings, RunState
 from understudy.ports.common import PageQuery, Rows
+from understudy.ports.files import FileStore
+from understudy.ports.vectors import VectorRows
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
@@ -51,13 +53,17 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 
 class StoredRun(Struct, frozen=True, kw_only=True):
-    """A run as the rows have it. `seq` is the number of its last fact and guards every append."""
+    """A run as the rows have it. `seq` is the number of its last fact and guards every append.
+
+    `opening` is all that its thread holds, oldest first, where the run began with it: this need not be read.
+    """
 
     project: ProjectId
     state: RunState
     settings: RunSettings
     seq: int
     lease: Lease | None
+    opening: Sequence[StoredMessage] | None = None
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -136,7 +142,7 @@ class StoredKey(Struct, frozen=True, kw_only=True):
 # --- the calls
 
 
-class Store(Protocol):
+class Store(FileStore, VectorRows, Protocol):
     """All rows. Every write is one transaction and durable when the call returns; ids are checked for the project."""
 
     async def close(self) -> None: ...
@@ -207,8 +213,12 @@ class Store(Protocol):
 
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
-    async def append(self, append: Append) -> Appended:
-        """Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted.
+
+        `then` is called once it is durable: in the order of the writes, before the caller goes on, and also where the
+        caller was cancelled meanwhile.
+        """
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""

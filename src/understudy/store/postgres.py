@@ -48,18 +48,26 @@ class PostgresStore(RowStore):
         async with self._connection() as connection:
             return await drive(connection, operation)
 
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
-        for _ in range(POSTGRES_ATTEMPTS_MAX - 1):
-            try:
-                return await asyncio.shield(self._attempt(operation))
-            except asyncpg.PostgresError as error:
-                if error.sqlstate not in _LOST_RACES:
-                    raise
-        return await asyncio.shield(self._attempt(operation))
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        # In a task of its own: a caller who goes away in the middle leaves neither a connection nor `then` behind.
+        return await asyncio.shield(self._settle(operation, then))
+
+    async def _settle(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None) -> T:
+        result = await self._attempt(operation)
+        if then is not None:
+            then(result)
+        return result
 
     async def _attempt(self, operation: Callable[[], Op[T]]) -> T:
-        async with self._connection() as connection:
-            return await in_transaction(connection, operation())
+        attempts = 1
+        while True:
+            try:
+                async with self._connection() as connection:
+                    return await in_transaction(connection, operation())
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in _LOST_RACES or attempts == POSTGRES_ATTEMPTS_MAX:
+                    raise
+            attempts += 1
 
     async def close(self) -> None:
         await self._pool.close()
