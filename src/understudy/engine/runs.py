@@ -184,7 +184,7 @@ class Runs:
 
 
 async def _rests_within(follower: Follower, seconds: float) -> bool:
-    """Waits for a rest on the bus, or for a silence of it: then the row is worth a look. False: the bus is closed."""
+    """Waits for a rest on the bus, a nudge or a silence of it: then the row is worth a look. False: it is closed."""
     try:
         async with asyncio.timeout(seconds):
             while frames := await follower.next():
@@ -192,7 +192,7 @@ async def _rests_within(follower: Follower, seconds: float) -> bool:
                     return True
     except TimeoutError:
         return True
-    return False
+    return not follower.closed
 
 
 def _then(decision: Decision, happened: Input) -> Decision:
