@@ -13,6 +13,7 @@ from understudy.wire.runs import Run
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import Thread
 from understudy.wire.uploads import Upload, UploadPart
+from understudy.wire.vector_stores import Attributes, VectorStore, VectorStoreFile, VectorStoreFileBatch
 
 encode: Final = msgspec.json.Encoder().encode
 decode_assistant: Final = msgspec.json.Decoder(Assistant).decode
@@ -26,6 +27,10 @@ decode_upload: Final = msgspec.json.Decoder(Upload).decode
 decode_part: Final = msgspec.json.Decoder(UploadPart).decode
 decode_settings: Final = msgspec.json.Decoder(RunSettings).decode
 decode_progress: Final = msgspec.json.Decoder(Progress).decode
+decode_vector_store: Final = msgspec.json.Decoder(VectorStore).decode
+decode_store_file: Final = msgspec.json.Decoder(VectorStoreFile).decode
+decode_file_batch: Final = msgspec.json.Decoder(VectorStoreFileBatch).decode
+decode_attributes: Final = msgspec.json.Decoder(Attributes).decode
 
 
 class _Labelled(msgspec.Struct):

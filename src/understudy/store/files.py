@@ -8,6 +8,7 @@ from understudy.store.blob_keys import drop_blobs, name_blob
 from understudy.store.codec import decode_file, encode
 from understudy.store.file_uses import leave_lists
 from understudy.store.operations import BATCH_ROWS_MAX, Op, Query
+from understudy.store.vector_files import detach_everywhere
 from understudy.wire.base import UNSET
 
 _INSERT = "INSERT INTO files (id, project, purpose, expires_at, blob, mime_type, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -57,6 +58,7 @@ def delete_file(project: str, file_id: str) -> Op[bool]:
         return False
     yield from drop_blobs([rows[0][0]])
     yield from leave_lists(file_id)
+    yield from detach_everywhere(file_id)
     return True
 
 

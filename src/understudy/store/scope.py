@@ -18,6 +18,7 @@ TABLES: Final[dict[Kind, str]] = {
     "run": "runs",
     "step": "steps",
     "file": "files",
+    "vector store": "vector_stores",
 }
 CONDITIONS: Final[dict[Kind, str]] = {
     "assistant": "project = ?",
@@ -26,6 +27,7 @@ CONDITIONS: Final[dict[Kind, str]] = {
     "run": f"thread_id = {_THREAD}",
     "step": f"run_id = {_RUN}",
     "file": "project = ?",
+    "vector store": "project = ?",
 }
 
 # Index: the one that keeps `id` unique.
