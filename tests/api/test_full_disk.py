@@ -1,7 +1,6 @@
 """A disk that is full: writes are refused in words, reads go on, nothing acknowledged is lost, and room is enough."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Iterator, MutableMapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from structlog.testing import capture_logs
 from support.client import Answer
 from support.clock import Clock, clock_set
 from support.model_server import Reply, ScriptedModel, Silence
-from support.server import RunningServer, running_server
+from support.server import ON_POSTGRES, RunningServer, running_server
 from support.talk import Talk, polled
 from understudy import app
 from understudy.core.limits import LEASE_SECONDS
@@ -50,7 +49,7 @@ def clock() -> Iterator[Clock]:
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    if os.environ.get("UNDERSTUDY_TEST_ENGINE") == "postgres":
+    if ON_POSTGRES:
         pytest.skip("a disk that is full can only be had for a SQLite file")
     made = Disk()
     monkeypatch.setattr(app, "open_store", made.open)

@@ -30,9 +30,10 @@ from support.postgres import database_url
 from understudy.app import create_app
 from understudy.settings import Settings
 
-__all__ = ["KEY", "RunningServer", "ServerProcess", "running_server", "server_process"]
+__all__ = ["KEY", "ON_POSTGRES", "RunningServer", "ServerProcess", "running_server", "server_process"]
 
 KEY = "sk-understudy-tests"
+ON_POSTGRES = os.environ.get("UNDERSTUDY_TEST_ENGINE") == "postgres"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
@@ -80,8 +81,7 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
 
 def _rows(data_dir: Path) -> dict[str, Any]:
     """Where the rows are kept: UNDERSTUDY_TEST_ENGINE=postgres tries it all on the other engine."""
-    on_postgres = os.environ.get("UNDERSTUDY_TEST_ENGINE") == "postgres"
-    return {"database_url": database_url(data_dir)} if on_postgres else {}
+    return {"database_url": database_url(data_dir)} if ON_POSTGRES else {}
 
 
 def _listen() -> socket.socket:

@@ -29,4 +29,5 @@ def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
     try:
         return asyncio.run(opened())
     except (OSError, StoreUnavailable, NewerDatabase) as error:
-        raise Stop(f"The database cannot be used: {error}.") from error
+        what = "database" if settings.database_url else f"data directory {settings.data_dir}"
+        raise Stop(f"The {what} cannot be used: {error}.") from error
