@@ -12,7 +12,9 @@ from msgspec import Meta
 
 __all__ = [
     "Bytes",
+    "CacheBytes",
     "Count",
+    "FileBytes",
     "HeaderName",
     "HeaderValue",
     "Headers",
@@ -61,6 +63,12 @@ Lifetime: TypeAlias = Annotated[
 ]
 Bytes: TypeAlias = Annotated[
     int, Meta(ge=1024, le=2**30, extra={"words": "a whole number of bytes from 1024 to 1073741824"})
+]
+CacheBytes: TypeAlias = Annotated[
+    int, Meta(ge=0, le=2**50, extra={"words": "a whole number of bytes from 0 to 1125899906842624"})
+]
+FileBytes: TypeAlias = Annotated[
+    int, Meta(ge=1024, le=2**40, extra={"words": "a whole number of bytes from 1024 to 1099511627776"})
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"words": "a whole number from 1 to 100000"})]
 NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1, extra={"words": "a text that is not empty"})]
