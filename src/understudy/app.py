@@ -18,6 +18,7 @@ from understudy.api.v1_answers import V1Answers
 from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
 from understudy.engine.files import Files
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -121,8 +122,9 @@ class Understudy:
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
         files = Files(store, blobs, entropy.now, entropy.new_id)
+        images = Images(store, files, entropy.now)
+        loop = RunLoop(store, journal, bus, models, tokens, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
