@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from support.document_files import docx, epub, pdf, pdf_of, xlsx, zipped
 from understudy.core.limits import DOCUMENT_PARTS_MAX, DOCUMENT_UNZIPPED_BYTES_MAX
 
-__all__ = ["HOSTILE", "Hostile"]
+__all__ = ["HOSTILE", "Hostile", "inflating"]
 
 _PADDING: Final = bytes.fromhex("28bf4e5e4e758a4164004e56fffa01082e2e00b6d0683e802f0ca9fe6453697a")
 EMPTY: Final = "because it is empty"
@@ -30,7 +30,7 @@ def _noise(length: int) -> bytes:
     return random.Random(7).randbytes(length)
 
 
-def _inflating(unit: bytes, megabytes: int) -> bytes:
+def inflating(unit: bytes, megabytes: int) -> bytes:
     """Deflated, about that many megabytes of a unit. Only the first ten are really compressed, and then repeated."""
     block = unit * (10 * 2**20 // len(unit))
     squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
@@ -208,11 +208,11 @@ _FILES: Final = (
     Hostile("owner-password.pdf", lambda: _encrypted_pdf(user=b"", owner=b"o"), "read", "Locked words"),
     Hostile("loop.pdf", _page_loop, "invalid_file", ""),
     Hostile(
-        "bomb-of-text.pdf", lambda: pdf_of([_inflating(b"BT /F1 12 Tf (A) Tj ET\n", 1000)]), "invalid_file", "memory"
+        "bomb-of-text.pdf", lambda: pdf_of([inflating(b"BT /F1 12 Tf (A) Tj ET\n", 1000)]), "invalid_file", "memory"
     ),
     Hostile(
         "bomb-in-bomb.pdf",
-        lambda: pdf_of([zlib.compress(_inflating(b" ", 1000), 9)], filters=b"[/FlateDecode /FlateDecode]"),
+        lambda: pdf_of([zlib.compress(inflating(b" ", 1000), 9)], filters=b"[/FlateDecode /FlateDecode]"),
         "invalid_file",
         "memory",
     ),
