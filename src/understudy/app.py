@@ -16,10 +16,15 @@ from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
 from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
+from understudy.embeddings.choice import ChosenEmbedders
+from understudy.embeddings.http import HttpEmbedding
+from understudy.embeddings.rerank import HttpReranker
 from understudy.engine.files import Files
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
+from understudy.engine.search import Searcher
 from understudy.engine.sweep import Sweep
 from understudy.engine.uploads import Uploads
 from understudy.keys import Authenticator
@@ -30,7 +35,7 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Models, Store
+from understudy.ports import Blobs, Embedders, Models, Search, Store
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
 from understudy.tokens import SplintrTokens
@@ -86,9 +91,11 @@ class Understudy:
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
+        embedders = make_embedders(settings, models)
+        opened.push_async_callback(embedders.close)
         blobs = await open_local_blobs(settings.files_dir)
         opened.push_async_callback(blobs.close)
-        self._edge = await self._assemble(store, blobs, bus, models)
+        self._edge = await self._assemble(store, blobs, bus, models, embedders)
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -99,7 +106,7 @@ class Understudy:
         await self.drain()
         await self._open.aclose()
 
-    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models) -> Edge:
+    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models, embedders: Embedders) -> Edge:
         settings = self._settings
         journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
@@ -109,8 +116,9 @@ class Understudy:
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
         files = Files(store, blobs, entropy.now, entropy.new_id)
+        images = Images(store, files, entropy.now)
+        loop = RunLoop(store, journal, bus, models, tokens, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
@@ -130,6 +138,9 @@ class Understudy:
             uploads=Uploads(store, files, entropy.now, entropy.new_id, part_bytes_max=settings.part_bytes_max),
             file_bytes_max=settings.file_bytes_max,
             upload_bytes_max=settings.upload_bytes_max,
+            search=_searcher(settings, store, embedders, models),
+            embedders=embedders,
+            listed_files_only=settings.search_file_types == "listed",
             download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
         return Edge(
@@ -139,6 +150,23 @@ class Understudy:
             clock=entropy.now,
             new_id=entropy.new_id,
         )
+
+
+def make_embedders(settings: Settings, models: Models) -> Embedders:
+    """The embedding model of the settings, and the built-in one."""
+    asked = None
+    if settings.embedding_model is not None:
+        asked = HttpEmbedding(
+            model=settings.embedding_model,
+            dimensions=settings.embedding_dimensions,
+            request_texts=settings.embedding_request_texts,
+        )
+    return ChosenEmbedders(models, asked, settings.weights_dir)
+
+
+def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
+    reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
+    return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

@@ -7,7 +7,25 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.wire.assistants import UpdateAssistant
+from understudy.wire.lists import Page
+from understudy.wire.messages import UpdateMessage
+from understudy.wire.runs import UpdateRun
+from understudy.wire.threads import CreateThread, UpdateThread
+from understudy.wire.vector_stores import CreateVectorStore, UpdateVectorStore
+
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+OPTIONAL_BODIES = (
+    None,
+    CreateThread,
+    UpdateThread,
+    UpdateAssistant,
+    UpdateMessage,
+    UpdateRun,
+    CreateVectorStore,
+    UpdateVectorStore,
+)
 
 
 class Operation(Struct, frozen=True, kw_only=True):
@@ -34,3 +52,39 @@ class Operation(Struct, frozen=True, kw_only=True):
     streams: bool = False
     queues: bool = False
     downloads: bool = False
+
+
+def made_operation(
+    method: str,
+    path: str,
+    id_: str,
+    summary: str,
+    handler: Handler,
+    *,
+    body: type[Struct] | None = None,
+    query: type[Struct] | None = None,
+    answer: type[Struct] | None = None,
+    item: type[Struct] | None = None,
+    streams: bool = False,
+    queues: bool = False,
+    file_field: str | None = None,
+    downloads: bool = False,
+) -> Operation:
+    """`item` makes the answer a page of such objects."""
+    return Operation(
+        method=method,
+        path=path,
+        id=id_,
+        summary=summary,
+        tag=path.split("/")[1].replace("_", " ").capitalize(),
+        handler=handler,
+        body=body,
+        body_required=body not in OPTIONAL_BODIES,
+        query=query,
+        answer=Page if item is not None else answer,
+        item=item,
+        streams=streams,
+        queues=queues,
+        file_field=file_field,
+        downloads=downloads,
+    )

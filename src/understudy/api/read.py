@@ -21,6 +21,8 @@ _FIELDS: dict[Kind, str] = {
     "run": "run_id",
     "step": "step_id",
     "file": "file_id",
+    "vector store": "vector_store_id",
+    "file batch": "batch_id",
     "upload": "upload_id",
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 import msgspec
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -19,11 +18,13 @@ from understudy.api.messages import Messages
 from understudy.api.models import ModelRoutes
 from understudy.api.openapi import document
 from understudy.api.operation import Handler, Operation
+from understudy.api.operation import made_operation as _op
 from understudy.api.runs import RunRoutes
 from understudy.api.services import Services
 from understudy.api.steps import Steps
 from understudy.api.threads import Threads
 from understudy.api.uploads import UploadRoutes
+from understudy.api.vector_store_routes import vector_store_operations
 from understudy.core import errors
 from understudy.wire.assistants import Assistant, CreateAssistant, UpdateAssistant
 from understudy.wire.base import Deleted
@@ -34,7 +35,6 @@ from understudy.wire.lists import (
     ListQuery,
     ListStepsQuery,
     ListThreadsQuery,
-    Page,
     RunQuery,
 )
 from understudy.wire.messages import CreateMessage, Message, UpdateMessage
@@ -44,7 +44,6 @@ from understudy.wire.steps import RunStep
 from understudy.wire.threads import CreateThread, Thread, UpdateThread
 from understudy.wire.uploads import AddUploadPart, CompleteUpload, CreateUpload, Upload, UploadPart
 
-OPTIONAL_BODIES = (None, CreateThread, UpdateThread, UpdateAssistant, UpdateMessage, UpdateRun)
 _V1_FILES = re.compile(r"^/(assistants/[^/]+|threads/[^/]+/messages/[^/]+)/files(/[^/]*)?$")
 _V1_FILES_HINT = " In v2 files hang on 'tool_resources' of assistants and threads, and on 'attachments' of messages."
 
@@ -58,6 +57,7 @@ def operations(services: Services) -> Sequence[Operation]:
         *_assistants(Assistants(services)),
         *_files(FileRoutes(services)),
         *_uploads(UploadRoutes(services)),
+        *vector_store_operations(services),
         *_models(ModelRoutes(services)),
         *_health(Health(services)),
     ]
@@ -283,42 +283,6 @@ def _health(health: Health) -> Sequence[Operation]:
         _op("GET", "/healthz", "health", "Whether the process answers.", health.alive),
         _op("GET", "/readyz", "readiness", "Whether the server can read and write.", health.ready),
     ]
-
-
-def _op(
-    method: str,
-    path: str,
-    id_: str,
-    summary: str,
-    handler: Handler,
-    *,
-    body: type[Struct] | None = None,
-    query: type[Struct] | None = None,
-    answer: type[Struct] | None = None,
-    item: type[Struct] | None = None,
-    streams: bool = False,
-    queues: bool = False,
-    file_field: str | None = None,
-    downloads: bool = False,
-) -> Operation:
-    """`item` makes the answer a page of such objects."""
-    return Operation(
-        method=method,
-        path=path,
-        id=id_,
-        summary=summary,
-        tag=path.split("/")[1].capitalize(),
-        handler=handler,
-        body=body,
-        body_required=body not in OPTIONAL_BODIES,
-        query=query,
-        answer=Page if item is not None else answer,
-        item=item,
-        streams=streams,
-        queues=queues,
-        file_field=file_field,
-        downloads=downloads,
-    )
 
 
 def router(table: Sequence[Operation], *, version: str) -> Router:

@@ -19,7 +19,7 @@ Texts marked [attested] were reported from the vendor's service; clients match t
 from collections.abc import Sequence
 from typing import Final
 
-from understudy.core.limits import MESSAGES_PER_THREAD_MAX
+from understudy.core.limits import FILES_PER_STORE_MAX, MESSAGES_PER_THREAD_MAX
 
 __all__ = [
     "ApiError",
@@ -172,6 +172,11 @@ def no_such_file(id_: str) -> NotFound:
     return NotFound(f"No such File object: {id_}", param="id")
 
 
+def no_such_store_file(file_id: str, store_id: str) -> NotFound:
+    """[attested]"""
+    return NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
+
+
 def wrong_prefix(field: str, id_: str, prefix: str) -> InvalidField:
     """[attested] The prefix is quoted without its underscore."""
     return InvalidField(
@@ -285,6 +290,28 @@ def wrong_total(expected: int, got: int) -> BadRequest:
 
 def wrong_md5(got: str) -> InvalidField:
     return InvalidField(f"Invalid 'md5': the parts together have '{got}'.", param="md5", code="invalid_value")
+
+
+# --- the state of vector stores
+
+
+def store_expired(store_id: str) -> Conflict:
+    """[attested]"""
+    return Conflict(f"Vector store {store_id} is expired.")
+
+
+def store_full() -> BadRequest:
+    return BadRequest(f"A vector store holds at most {FILES_PER_STORE_MAX} files.")
+
+
+def unsupported_files(extensions: Sequence[str]) -> InvalidField:
+    """[attested]"""
+    return InvalidField(
+        f"Files with extensions [{', '.join(extensions)}] are not supported for retrieval. "
+        "See https://platform.openai.com/docs/assistants/tools/file-search/supported-files",
+        param="file_ids",
+        code="unsupported_file",
+    )
 
 
 # --- the state of runs and threads

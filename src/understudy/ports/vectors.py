@@ -162,7 +162,7 @@ ChangeStore: TypeAlias = Callable[[VectorStore], VectorStore]
 class NewStoreFile(Struct, frozen=True, kw_only=True):
     file_id: str
     chunking: StaticChunkingOptions
-    attributes: Attributes
+    attributes: Attributes = {}
 
 
 class NewVectorStore(Struct, frozen=True, kw_only=True):
@@ -326,6 +326,24 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     where: Filter | None = None
 
 
+class SearchRefused(Exception):
+    """A search that asks for too much. `param` is the request's field."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class RerankFailed(Exception):
+    """No scores can be had. The text is for the log."""
+
+
+class Reranker(Protocol):
+    async def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """How well each text answers, between 0 and 1. Raises `RerankFailed`."""
+
+
 class Search(Protocol):
     async def search(self, store_ids: Sequence[str], request: SearchRequest) -> Sequence[Passage]:
-        """Best first, over all the stores together. Raises `EmbeddingFailed`."""
+        """Best first, over all the stores together. Raises `EmbeddingFailed`, `SearchRefused`."""

@@ -87,7 +87,9 @@ class StaticModel:
 
     def _sums(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         """Each text's sum of token vectors."""
-        encodable = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        # A line's end is a token of its own, and would pull each text towards all others.
+        plain = [" ".join(text.split()) for text in texts]
+        encodable = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in plain]
         flat, cuts = self._tokenizer.encode_batch_flat(encodable)
         ids = np.frombuffer(flat, "<u4")
         bounds = np.frombuffer(cuts, "<u8").astype(np.int64)
