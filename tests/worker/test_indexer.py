@@ -126,11 +126,14 @@ async def test_a_lost_indexers_file_is_taken_over_when_its_lease_runs_out(shelf:
 
 async def test_two_processes_share_the_files(tmp_path: Path, shelf: Shelf, documents: ChildDocuments) -> None:
     file_ids = [await shelf.add(f"{number}.txt", WORDS * 9 * number) for number in range(1, 7)]
-    async with open_shelf(tmp_path, documents) as other:
-        async with indexing(shelf, "one", look_seconds=0.005), indexing(other, "two", look_seconds=0.005):
-            store_id = await shelf.store_with(*file_ids)
-            for file_id in file_ids:
-                await shelf.until(store_id, file_id, "completed")
+    async with (
+        open_shelf(tmp_path, documents) as other,
+        indexing(shelf, "one", look_seconds=0.005),
+        indexing(other, "two", look_seconds=0.005),
+    ):
+        store_id = await shelf.store_with(*file_ids)
+        for file_id in file_ids:
+            await shelf.until(store_id, file_id, "completed")
     texts = [await shelf.texts(store_id, file_id) for file_id in file_ids]
     assert [len(one[0]) for one in texts] == sorted(len(one[0]) for one in texts)
     head = await shelf.store.index_head(store_id)
