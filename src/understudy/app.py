@@ -126,7 +126,7 @@ class Understudy:
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
-        self._start_indexer(store, blobs, embedders, owner)
+        indexer = self._start_indexer(store, blobs, embedders, owner)
         services = Services(
             store=store,
             bus=bus,
@@ -145,6 +145,7 @@ class Understudy:
             upload_bytes_max=settings.upload_bytes_max,
             search=_searcher(settings, store, embedders, models),
             embedders=embedders,
+            wake_indexer=indexer.wake,
             listed_files_only=settings.search_file_types == "listed",
             download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.shelves import Shelf, open_shelf, path_of
+from support.http_shelf import Shelf, open_shelf, path_of
 from understudy.core.ids import ProjectId
 from understudy.ports import StoredFile
 from understudy.store.files import insert_file

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from support.client import Client
+from support.http_shelf import Shelf, open_shelf
 from support.projects import client_of
-from support.shelves import Shelf, open_shelf
 
 SEARCH = {"type": "file_search"}
 CODE = {"type": "code_interpreter"}

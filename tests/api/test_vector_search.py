@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.shelves import Shelf, open_shelf, path_of
+from support.http_shelf import Shelf, open_shelf, path_of
 
 
 @pytest.fixture(scope="module")

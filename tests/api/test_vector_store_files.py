@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.client import Client
-from support.shelves import Shelf, open_shelf, path_of
+from support.http_shelf import Shelf, open_shelf, path_of
 
 AUTO = {"type": "static", "static": {"max_chunk_size_tokens": 800, "chunk_overlap_tokens": 400}}
 

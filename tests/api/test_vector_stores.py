@@ -9,8 +9,8 @@ import pytest
 
 from support.client import Client
 from support.clock import Clock, clock_set
+from support.http_shelf import Shelf, open_shelf, path_of
 from support.projects import client_of
-from support.shelves import Shelf, open_shelf, path_of
 from understudy.core.vector_stores import DAY_SECONDS
 
 NOWHERE = "vs_" + "0" * 24

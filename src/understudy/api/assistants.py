@@ -14,7 +14,7 @@ from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.attachments import with_store
 from understudy.core.objects import changed_assistant, given, new_assistant
-from understudy.ports import Given, Missing, StoredAssistant, StoreRefusal
+from understudy.ports import Attached, Given, Missing, StoredAssistant, StoreRefusal
 from understudy.wire.assistants import CreateAssistant, UpdateAssistant
 from understudy.wire.base import Deleted
 from understudy.wire.lists import ListQuery
@@ -38,6 +38,7 @@ class Assistants:
             await services.store.add_assistant(caller(request).project, stored, store=store)
         except StoreRefusal as refused:  # a file is not there, or was deleted meanwhile
             raise refusal(refused) from None
+        services.files_attached(Attached(search=store))
         return answer(assistant)
 
     async def list(self, request: Request) -> Response:

@@ -35,6 +35,7 @@ class FileBatches:
             await services.store.attach_files(project, store_id, files, at=at, batch=made)
         except StoreRefusal as refused:
             raise refusal(refused) from None
+        services.wake_indexer()
         return answer_pollable(await self._need_batch(project, store_id, batch_id))
 
     async def retrieve(self, request: Request) -> Response:

@@ -38,6 +38,7 @@ class Messages:
             await self._services.store.add_message(project, stored, queue=queue, attached=attached)
         except StoreRefusal as error:
             raise refusal(error, adding="message") from None
+        self._services.files_attached(attached)
         return answer(stored.message)
 
     async def list(self, request: Request) -> Response:

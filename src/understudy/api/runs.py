@@ -49,6 +49,7 @@ class RunRoutes:
             moved = await services.runs.start(project, run, settings, messages=messages, attached=attached, queue=queue)
         except StoreRefusal as error:
             raise refusal(error, adding="run") from None
+        services.files_attached(attached)
         return self._answer(moved, stream=body.stream)
 
     async def create_with_thread(self, request: Request) -> Response:
@@ -69,6 +70,7 @@ class RunRoutes:
             )
         except StoreRefusal as error:
             raise refusal(error, adding="run") from None
+        services.files_attached(attached)
         return self._answer(moved, stream=body.stream, first=sse_object("thread.created", thread))
 
     async def list(self, request: Request) -> Response:

@@ -35,6 +35,7 @@ class Threads:
             await services.store.add_thread(project, thread, messages, attached=attached)
         except StoreRefusal as error:
             raise refusal(error, adding="message") from None
+        services.files_attached(attached)
         return answer(thread)
 
     async def list(self, request: Request) -> Response:

@@ -40,6 +40,7 @@ class VectorStoreFiles:
             (attached,) = await services.store.attach_files(project, store_id, [new_file(body)], at=services.now())
         except StoreRefusal as refused:
             raise refusal(refused) from None
+        services.wake_indexer()
         return answer_pollable(attached)
 
     async def list(self, request: Request) -> Response:

@@ -19,6 +19,7 @@ from understudy.core import errors
 from understudy.core.search_query import rewritten
 from understudy.core.vector_stores import changed_vector_store, chunking, new_vector_store
 from understudy.ports import (
+    Attached,
     EmbeddingFailed,
     NewStoreFile,
     NewVectorStore,
@@ -59,9 +60,11 @@ class VectorStores:
             files=[NewStoreFile(file_id=file_id, chunking=static) for file_id in file_ids],
         )
         try:
-            return answer(await services.store.add_vector_store(project, new))
+            store = await services.store.add_vector_store(project, new)
         except StoreRefusal as refused:
             raise refusal(refused) from None
+        services.files_attached(Attached(search=new))
+        return answer(store)
 
     async def list(self, request: Request) -> Response:
         query = read_query(request, ListQuery)
