@@ -16,11 +16,14 @@ from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
 from understudy.blobs.local import open_local_blobs
 from understudy.bus.opening import open_bus
+from understudy.documents.reader import ChildDocuments
 from understudy.embeddings.choice import ChosenEmbedders
 from understudy.embeddings.http import HttpEmbedding
 from understudy.embeddings.rerank import HttpReranker
+from understudy.embeddings.static import STATIC
 from understudy.engine.files import Files
 from understudy.engine.images import Images
+from understudy.engine.ingest import Ingest
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -40,6 +43,7 @@ from understudy.settings import Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
+from understudy.worker.indexer import Indexer
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -124,6 +128,7 @@ class Understudy:
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
+        indexer = self._start_indexer(store, blobs, embedders, owner)
         services = Services(
             store=store,
             bus=bus,
@@ -142,6 +147,7 @@ class Understudy:
             upload_bytes_max=settings.upload_bytes_max,
             search=_searcher(settings, store, embedders, models),
             embedders=embedders,
+            wake_indexer=indexer.wake,
             listed_files_only=settings.search_file_types == "listed",
             download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
@@ -152,6 +158,17 @@ class Understudy:
             clock=entropy.now,
             new_id=entropy.new_id,
         )
+
+    def _start_indexer(self, store: Store, blobs: Blobs, embedders: Embedders, owner: str) -> Indexer:
+        settings = self._settings
+        documents = ChildDocuments(places=settings.ingest_places, weights=settings.weights_dir)
+        self._open.push_async_callback(documents.close)
+        ingest = Ingest(store, blobs, documents, embedders, entropy.now, built_in=STATIC)
+        places = settings.ingest_places if settings.worker else 0
+        indexer = Indexer(store, ingest, entropy.now, owner=owner, places=places)
+        indexer.start()
+        self._drain.push_async_callback(indexer.stop)
+        return indexer
 
 
 def make_embedders(settings: Settings, models: Models) -> Embedders:

@@ -193,6 +193,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = True
 
+    ingest_places: Annotated[
+        Count, _about(Group.FILES, "Files that this process indexes at the same time, each in a process of its own.")
+    ] = limits.INGEST_PLACES
     search_file_types: Annotated[
         Literal["any", "listed"],
         _about(

@@ -92,9 +92,9 @@ async def test_writes_are_refused_reads_go_on_and_nothing_acknowledged_is_lost(
     talk = await Talk.begin(client)
     acknowledged = await fill(talk)
     for path, body in (
-        ("/v1/threads", {"messages": [{"role": "user", "content": LONG}]}),
-        ("/v1/assistants", {"model": "gpt-4o", "instructions": LONG}),
-        (f"{talk.path}/runs", {"assistant_id": talk.assistant["id"], "instructions": LONG}),
+        ("/v1/threads", {"messages": [{"role": "user", "content": LONG * 5}]}),
+        ("/v1/assistants", {"model": "gpt-4o", "instructions": LONG * 5}),
+        (f"{talk.path}/runs", {"assistant_id": talk.assistant["id"], "instructions": LONG * 5}),
     ):
         check_refused(await client.request("POST", path, body))
     page = await client.get(f"{talk.path}/messages", order="asc", limit=100)

@@ -109,8 +109,8 @@ STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embeddi
 
 INGEST_PLACES: Final = 2  # files that a process indexes at the same time
 INGEST_RETRY_SECONDS: Final = 15.0  # doubled each time
-EMBED_ATTEMPTS_MAX: Final = 6  # for one batch of chunks, before its file is put off
-EMBED_RETRY_SECONDS: Final = 0.5  # doubled each time
+EMBED_ATTEMPTS_MAX: Final = 4  # for one batch of chunks, before its file is put off
+EMBED_RETRY_SECONDS: Final = 1.0  # doubled each time
 
 DOCUMENT_MEMORY_BYTES: Final = 3 * 2**29  # address space of the process that parses a file: 1.5 GB
 DOCUMENT_CPU_SECONDS: Final = 60

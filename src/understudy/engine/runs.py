@@ -16,7 +16,19 @@ from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, Too
 from understudy.core.run.machine import ACTIVE, RESTS, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Follower, Lease, Missing, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.ports import (
+    Attached,
+    Bus,
+    Clock,
+    Follower,
+    Lease,
+    Missing,
+    NewRun,
+    SeqConflict,
+    Store,
+    StoredMessage,
+    StoredRun,
+)
 from understudy.wire.events import RESTING
 from understudy.wire.runs import Run, ToolOutput
 from understudy.wire.threads import Thread
@@ -57,6 +69,7 @@ class Runs:
         settings: RunSettings,
         *,
         messages: tuple[StoredMessage, ...] = (),
+        attached: Attached | None = None,
         thread: Thread | None = None,
         queue: bool = False,
     ) -> Moved:
@@ -73,6 +86,7 @@ class Runs:
             settings=settings,
             facts=decision.facts,
             messages=messages,
+            attached=attached,
             thread=thread,
             lease=lease,
             if_busy=created if queue else None,
