@@ -128,7 +128,7 @@ class Understudy:
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
-        indexer = self._start_indexer(store, blobs, embedders, owner)
+        indexer = self._start_indexer(store, blobs, embedders, node)
         services = Services(
             store=store,
             bus=bus,

@@ -21,6 +21,7 @@ __all__ = [
     "HttpUrl",
     "Lifetime",
     "NotEmpty",
+    "Places",
     "Port",
     "PostgresUrl",
     "RedisUrl",
@@ -79,6 +80,7 @@ FileBytes: TypeAlias = Annotated[
     int, Meta(ge=1024, le=2**40, extra={"words": "a whole number of bytes from 1024 to 1099511627776"})
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"words": "a whole number from 1 to 100000"})]
+Places: TypeAlias = Annotated[int, Meta(ge=0, le=100, extra={"words": "a whole number from 0 to 100"})]
 NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1, extra={"words": "a text that is not empty"})]
 
 

@@ -25,6 +25,7 @@ from understudy.setting_values import (
     HttpUrl,
     Lifetime,
     NotEmpty,
+    Places,
     Port,
     PostgresUrl,
     RedisUrl,
@@ -194,7 +195,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = True
 
     ingest_places: Annotated[
-        Count, _about(Group.FILES, "Files that this process indexes at the same time, each in a process of its own.")
+        Places,
+        _about(
+            Group.FILES,
+            "Files that this process indexes at the same time, each parsed in a process of its own; with 0 it leaves "
+            "them to other processes.",
+        ),
     ] = limits.INGEST_PLACES
     search_file_types: Annotated[
         Literal["any", "listed"],

@@ -17,9 +17,8 @@ from understudy.store.rows import RowStore
 
 T = TypeVar("T")
 
-POSTGRES: Final = Dialect(
-    sequence="BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA"
-)
+_NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
 _LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.

@@ -1,12 +1,12 @@
 """Vector stores over real content: the store, a directory of files, and the children that read them, put together.
 
-    async with open_shelf(tmp_path) as shelf:
-        file_id = await shelf.add("notes.txt", "Some words.")
-        store_id = await shelf.store_with(file_id)
-        await shelf.index()
-        assert (await shelf.file(store_id, file_id)).status == "completed"
+    async with open_desk(tmp_path) as desk:
+        file_id = await desk.add("notes.txt", "Some words.")
+        store_id = await desk.store_with(file_id)
+        await desk.index()
+        assert (await desk.file(store_id, file_id)).status == "completed"
 
-Two shelves on one directory are two processes on one database.
+Two desks on one directory are two processes on one database.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -27,13 +27,13 @@ from understudy.ports import Blobs, Clock, Embedder, Embedding, IngestJob
 from understudy.store.sqlite import SqliteStore, open_sqlite
 from understudy.wire.vector_stores import VectorStoreFile
 
-__all__ = ["OWNER", "WORDS", "Shelf", "open_shelf"]
+__all__ = ["OWNER", "WORDS", "Desk", "open_desk"]
 
 OWNER = "here"
 WORDS = "The quick brown fox jumps over the lazy dog. "
 
 
-class Shelf:
+class Desk:
     def __init__(self, store: SqliteStore, blobs: Blobs, documents: ChildDocuments, clock: Clock) -> None:
         self.store = store
         self.blobs = blobs
@@ -87,14 +87,14 @@ class Shelf:
 
 
 @asynccontextmanager
-async def open_shelf(
+async def open_desk(
     directory: Path, documents: ChildDocuments | None = None, *, clock: Clock = entropy.now
-) -> AsyncIterator[Shelf]:
+) -> AsyncIterator[Desk]:
     """`documents` may be shared with others, and are then left open."""
     own = documents or ChildDocuments(places=2, weights=directory / "weights")
     store = await open_sqlite(directory / "understudy.db")
     try:
-        yield Shelf(store, await open_local_blobs(directory / "files"), own, clock)
+        yield Desk(store, await open_local_blobs(directory / "files"), own, clock)
     finally:
         await store.close()
         if documents is None:
