@@ -20,6 +20,7 @@ from understudy.embeddings.choice import ChosenEmbedders
 from understudy.embeddings.http import HttpEmbedding
 from understudy.embeddings.rerank import HttpReranker
 from understudy.engine.files import Files
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -115,8 +116,9 @@ class Understudy:
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
         files = Files(store, blobs, entropy.now, entropy.new_id)
+        images = Images(store, files, entropy.now)
+        loop = RunLoop(store, journal, bus, models, tokens, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from understudy.retrieval.terms import term_counts, unpack
+from understudy.retrieval.terms import term_counts, unpack, window_counts
 
 
 def hashes(text: str) -> set[int]:
@@ -87,3 +87,20 @@ def test_upper_case_changes_nothing(text: str) -> None:
 def test_other_bytes_are_refused(packed: bytes) -> None:
     with pytest.raises(ValueError, match="no packed terms"):
         unpack(packed)
+
+
+@given(st.lists(st.sampled_from(["Flows", "flow", "Naïve", "İstanbul", "ΟΔΟΣ", "漢字かな", "the", "snake_case", "7"])))
+def test_windows_have_the_terms_of_their_texts(words: list[str]) -> None:
+    text = " ".join(words)
+    starts = [len(" ".join(words[:count])) for count in range(len(words) + 1)]
+    spans = [(start, end) for start in starts for end in starts if start <= end]
+    assert window_counts(text, spans) == [term_counts(text[start:end]) for start, end in spans]
+
+
+@given(st.text(max_size=200))
+def test_a_window_over_all_has_the_terms_of_all(text: str) -> None:
+    assert window_counts(text, [(0, len(text))]) == [term_counts(text)]
+
+
+def test_a_word_on_an_edge_belongs_to_the_window_in_which_it_begins() -> None:
+    assert window_counts("flow heat", [(0, 6), (6, 9)]) == [term_counts("flow heat"), term_counts("")]

@@ -8,14 +8,28 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace
 
-from support.store import NOON, PROJECT, message, new_run, thread
+from support.store import (
+    NOON,
+    PROJECT,
+    assistant,
+    message,
+    new_run,
+    stored_file,
+    stored_part,
+    thread,
+    upload,
+    with_files,
+)
 from support.vectors import OTHER_SPACE, SPACE, chunk, new_batch, new_store
 from understudy.core.ids import RunId
 from understudy.ports import Append, ChunkKey, PageQuery, StoredFile, ThreadFilter
 from understudy.store import (
+    assistants,
+    blob_keys,
     chunks,
     facts,
     file_batches,
+    files,
     ingest,
     keys,
     letting_go,
@@ -23,6 +37,7 @@ from understudy.store import (
     pages,
     runs,
     threads,
+    uploads,
     vector_files,
     vector_stores,
     waiting,
@@ -68,6 +83,8 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
     state = new.state
     ended = replace(state, run=replace(state.run, status="cancelled"))
     ending = Append(run_id=run_id, at=NOON + 900, expected_seq=2, before=state, after=ended, facts=[])
+    stored, begun = stored_file(blob="b1", expires_at=NOON + 1), upload()
+    part = stored_part(begun, "b2")
     cursor = PageQuery(limit=20, descending=True, after=given.message.id)
     start = PageQuery(limit=20, descending=True)
     operations: list[Op[object]] = [
@@ -96,6 +113,24 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
         pages.body("message", PROJECT, thread_id, given.message.id),
         runs.append(ending),
         facts.prune(NOON + 900, 10),
+        blob_keys.expect_blob("b1", NOON),
+        files.add_file(PROJECT, stored),
+        blob_keys.expect_blob("b2", NOON),
+        uploads.add_upload(PROJECT, upload()),
+        uploads.add_upload(PROJECT, begun),
+        uploads.add_part(PROJECT, part, 10, 100),
+        files.file(PROJECT, stored.file.id, NOON),
+        files.missing_files(PROJECT, [stored.file.id, "file-x"], NOON),
+        pages.files(PROJECT, start, None, NOON),
+        pages.files(PROJECT, start, "vision", NOON),
+        assistants.add_assistant(PROJECT, assistant(tool_resources=with_files(stored.file.id))),
+        threads.add_thread(PROJECT, thread(tool_resources=with_files(stored.file.id)), ()),
+        uploads.parts(begun.upload.id),
+        uploads.end_upload(PROJECT, begun.upload, None),
+        files.expire_files(NOON + 900, 10),
+        uploads.expire_uploads(NOON + 900, 10),
+        blob_keys.unused_blobs(NOON, 10),
+        blob_keys.forget_blobs(["b1"]),
         keys.keys(),
         keys.key_by_digest(b""),
         threads.delete_thread(PROJECT, thread_id),

@@ -22,6 +22,7 @@ from understudy.bus.memory import MemoryBus
 from understudy.core.ids import ProjectId, RunId, ThreadId
 from understudy.core.run.defaults import new_run, run_settings
 from understudy.engine.files import Files
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -55,9 +56,9 @@ class FaultyStore(SqliteStore):
         self._check()
         return await super()._read(operation)
 
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
         self._check()
-        return await super()._write(operation)
+        return await super()._write(operation, then)
 
     def _check(self) -> None:
         if self.broken:
@@ -93,6 +94,7 @@ class House:
             self.bus,
             models,
             tokens(),
+            Images(store, self.files, self.clock),
             clock=self.clock,
             new_id=entropy.new_id,
             retry_seconds=0.01,

@@ -50,7 +50,6 @@ async def read_form(
     file_bytes_max: int,
     too_large: errors.TooLarge,
     named: bool,
-    silence_seconds: float = BODY_SILENCE_SECONDS,
 ) -> Form:
     """The form, when all of it has come; its file's content is given to `write` meanwhile, in pieces.
 
@@ -62,7 +61,7 @@ async def read_form(
     if declared.isdigit() and int(declared) > bytes_max:
         raise too_large
     received = 0
-    async with aclosing(_pieces(request, silence_seconds)) as pieces:
+    async with aclosing(_pieces(request)) as pieces:
         async for piece in pieces:
             received += len(piece)
             if received > bytes_max:
@@ -79,11 +78,11 @@ def _boundary(request: Request) -> bytes:
     return boundary
 
 
-async def _pieces(request: Request, silence_seconds: float) -> AsyncGenerator[bytes, None]:
+async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
     async with aclosing(request.stream()) as stream:
         while True:
             try:
-                async with asyncio.timeout(silence_seconds):
+                async with asyncio.timeout(BODY_SILENCE_SECONDS):
                     piece = await anext(stream)
             except StopAsyncIteration:
                 return

@@ -59,12 +59,10 @@ class LocalBlobs:
             await asyncio.shield(writer.discard())
 
     async def read(self, key: str) -> AsyncGenerator[bytes, None]:
-        file = _OldFile(self._place(key))
+        file = _OldFile(key, self._place(key))
         try:
             while piece := await _in_thread(file.read):
                 yield piece
-        except FileNotFoundError:
-            raise KeyError(key) from None
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))
 
@@ -181,19 +179,23 @@ class _NewFile:
 
 
 class _OldFile:
-    def __init__(self, place: Path) -> None:
+    def __init__(self, key: str, place: Path) -> None:
+        self._key = key
         self._place = place
         self._lock = threading.Lock()
         self._file: int | None = None
         self._closed = False
 
     def read(self) -> bytes:
-        """The next piece; nothing at the end."""
+        """The next piece; nothing at the end. Raises `KeyError`."""
         with self._lock:
             if self._closed:
                 return b""
             if self._file is None:
-                self._file = os.open(self._place, os.O_RDONLY | _BINARY)
+                try:
+                    self._file = os.open(self._place, os.O_RDONLY | _BINARY)
+                except FileNotFoundError:
+                    raise KeyError(self._key) from None
             return os.read(self._file, BLOB_PIECE_BYTES)
 
     def close(self) -> None:
@@ -205,11 +207,9 @@ class _OldFile:
 
 
 async def _in_thread(call: Callable[[], T]) -> T:
-    """Raises `FileNotFoundError` as it is, and `BlobRefused` for all else that the disk refuses."""
+    """Raises `BlobRefused` for what the disk refuses."""
     try:
         return await asyncio.to_thread(call)
-    except FileNotFoundError:
-        raise
     except OSError as error:
         raise BlobRefused(f"The directory of files cannot be used: {error.strerror or error}.") from error
 
@@ -222,7 +222,9 @@ def _partial(directory: Path) -> Path:
 
 
 def _prepare(directory: Path) -> None:
-    _partial(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for made in (directory, _partial(directory)):
+        made.mkdir(mode=0o700, exist_ok=True)
     for left in _partial(directory).iterdir():
         with contextlib.suppress(FileNotFoundError):  # its writer has finished it, or another start removed it
             if not _remove_unless_written(left):

@@ -30,9 +30,13 @@ _SERVED: Final[dict[str, str]] = {
 _BYTES: Final = "application/octet-stream"
 _UNNAMED: Final = "file"
 
-# What images begin with, of the types that the API takes.
-_IMAGES: Final = ((b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG\r\n\x1a\n", "image/png"), (b"GIF87a", "image/gif"))
-_MORE_IMAGES: Final = ((b"GIF89a", "image/gif"),)
+# What images begin with, of the types that the API takes; WebP's beginning has a length in the middle.
+_IMAGES: Final = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+)
 
 
 def base_name(filename: str) -> str:
@@ -67,9 +71,9 @@ def attachment(filename: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def image_type(head: bytes) -> str | None:
+def image_type(head: bytes | bytearray) -> str | None:
     """The type of an image that models can be shown, by its first twelve bytes; `None` for anything else."""
-    for magic, type_ in (*_IMAGES, *_MORE_IMAGES):
+    for magic, type_ in _IMAGES:
         if head.startswith(magic):
             return type_
     return "image/webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else None

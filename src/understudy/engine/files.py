@@ -82,6 +82,10 @@ class Files:
         """In bounded pieces. Raises `KeyError` before the first, `BlobRefused`."""
         return self._blobs.read(key)
 
+    async def check(self) -> None:
+        """Raises `BlobRefused` unless content can be written."""
+        await self._blobs.check()
+
     async def sweep(self) -> None:
         """Ends what has expired, and deletes the content that no row names any more."""
         while await self._store.expire_files(int(self._clock()), limit=BLOBS_SWEPT_MAX):

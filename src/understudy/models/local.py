@@ -116,10 +116,10 @@ class _CallStream:
         self._stream = stream
         self._writer = writer
 
-    async def next(self) -> Sequence[Chunk]:
+    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
         while chunks := await self._stream.next():
             written = [chunk for read in chunks if (chunk := self._writer.write(read)) is not None]
-            if written:
+            if written and (take is None or not take(written)):
                 return written
         return ()
 

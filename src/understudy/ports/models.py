@@ -1,6 +1,6 @@
 """Model servers, and the counting of what they are sent."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from understudy.core import errors
@@ -42,10 +42,13 @@ class UnknownModel(ModelError):
 class ChunkStream(Protocol):
     """A model's answer while it arrives."""
 
-    async def next(self) -> Sequence[Chunk]:
+    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
         """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
 
-        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection.
+        What arrives while it waits is offered to `take` first, within the loop's own callback: chunks that it answers
+        `True` to are taken, and the wait goes on.
+
+        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection; and what `take` raises.
         """
 
     async def close(self) -> None:

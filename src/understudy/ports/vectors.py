@@ -1,6 +1,6 @@
 """Vector stores: their rows, what is to be indexed, the chunks of what is, and the search over them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -93,8 +93,11 @@ class Documents(Protocol):
 
     def chunks(
         self, path: Path, file_name: str, mime_type: str, chunking: StaticChunkingOptions, *, embed: bool
-    ) -> AsyncIterator[Sequence[Chunk]]:
-        """In bounded batches. `embed`: with vectors of the built-in embedding. Raises `DocumentRefused`."""
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """In bounded batches. `embed`: with vectors of the built-in embedding. Raises `DocumentRefused`.
+
+        A file that is not read to its end is closed by `aclose`.
+        """
 
     async def close(self) -> None: ...
 

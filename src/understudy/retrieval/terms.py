@@ -8,7 +8,7 @@ hashes, ascending (u32 each), then how often each occurs, 255 at most (u8 each).
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Final
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from understudy.core.limits import STEMS_CACHED_MAX, WORD_LENGTH_MAX
 
-__all__ = ["Terms", "term_counts", "unpack"]
+__all__ = ["Terms", "term_counts", "unpack", "window_counts"]
 
 _COUNT_MAX: Final = 255  # BM25's weight of a word has levelled off long before
 _HEAD_BYTES: Final = 4
@@ -71,6 +71,32 @@ def term_counts(text: str) -> bytes:
     return np.array([counted.total(), *hashes], "<u4").tobytes() + counts
 
 
+def window_counts(text: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The packed terms of windows of one text, `(start, end)` in characters, which may overlap.
+
+    What windows share is read once. A word belongs, whole, to the windows in which it begins.
+    """
+    known: dict[str, tuple[int, ...]] = {}
+    hashes: list[int] = []
+    begins: list[int] = []
+    # Not lower case as a whole, which might move what follows: U+0130 becomes two characters.
+    words = _ASCII_WORD.finditer(text.lower()) if text.isascii() else _any_word().finditer(text.replace("_", " "))
+    for found in words:
+        word = found[0]
+        if (hashed := known.get(word)) is None:
+            parts = (word,) if word.isascii() and word.islower() else _lower_parts(word)
+            hashed = known[word] = tuple(one for part in parts if (one := _hash(part)) is not None)
+        hashes += hashed
+        begins += [found.start()] * len(hashed)
+    every = np.array(hashes, np.uint32)
+    packed = []
+    for first, last in np.searchsorted(begins, np.array(spans, np.int64).reshape(-1, 2)).tolist():
+        distinct, counts = np.unique(every[first:last], return_counts=True)
+        head = np.array([last - first, *distinct], "<u4")
+        packed.append(head.tobytes() + np.minimum(counts, _COUNT_MAX).astype(np.uint8).tobytes())
+    return packed
+
+
 def unpack(packed: bytes) -> Terms:
     """Views of the packed bytes, without a copy. Raises `ValueError` for what `term_counts` did not pack."""
     distinct, rest = divmod(len(packed) - _HEAD_BYTES, _TERM_BYTES)
@@ -91,6 +117,11 @@ def _any_word() -> re.Pattern[str]:
     """Letters and digits with the marks on them: `\\w` alone would cut Hindi and Thai words at their vowels."""
     marks = [chr(code) for code in range(_MARKS_END) if unicodedata.category(chr(code))[0] == "M"]
     return re.compile(rf"\w[\w{''.join(marks)}]*")
+
+
+def _lower_parts(word: str) -> Iterator[str]:
+    lower = word.lower()
+    return iter((lower,)) if lower.isascii() else _parts(lower)
 
 
 def _parts(word: str) -> Iterator[str]:
