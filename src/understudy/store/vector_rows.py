@@ -156,5 +156,11 @@ class VectorRowStore(VectorRows, Protocol):
     ) -> Sequence[tuple[ChunkKey, str]]:
         return await self._read_long(chunks.missing_vectors(store_id, embedding, limit, after))
 
+    async def missing_vectors_count(self, store_id: str, embedding: Embedding) -> int:
+        return await self._read_long(chunks.missing_vectors_count(store_id, embedding))
+
+    async def stores_outside(self, embedding: Embedding) -> Sequence[str]:
+        return await self._read_long(chunks.stores_outside(embedding))
+
     async def switch_embedding(self, store_id: str, embedding: Embedding) -> bool:
         return await self._write(partial(chunks.switch_embedding, store_id, embedding))
