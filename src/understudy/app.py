@@ -174,6 +174,8 @@ class Understudy:
 def make_embedders(settings: Settings, models: Models) -> Embedders:
     """The embedding model of the settings, and the built-in one."""
     asked = None
+    if settings.searches_by_words_alone:
+        log.info("search_by_words_alone", weights_missing_in=str(settings.weights_dir))
     if settings.embedding_model is not None:
         asked = HttpEmbedding(
             model=settings.embedding_model,

@@ -276,6 +276,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Where the weights of the stand-in and of the built-in embedding are kept."""
         return self.data_dir / "weights"
 
+    @property
+    def searches_by_words_alone(self) -> bool:
+        """Whether new vector stores get no vectors: no embedding model is set, and the built-in one is not here."""
+        # Not above: numpy takes its time, and most commands do without.
+        from understudy.retrieval.static import has_weights
+
+        return self.embedding_model is None and not has_weights(self.weights_dir)
+
     def shown(self) -> dict[str, object]:
         """The values by name, secrets masked."""
         return {setting.name: setting.shown(getattr(self, setting.name)) for setting in SETTINGS}

@@ -164,3 +164,5 @@ EMBEDDING_REQUESTS_MAX: Final = 4  # at the same time, of this process
 EMBEDDING_DIMENSIONS_MAX: Final = 16_384
 EMBED_INLINE_CHARACTERS_MAX: Final = 4_000  # what the built-in embedding does in less time than a change of thread
 RERANK_PASSAGES: Final = 50
+REINDEX_CHUNKS: Final = 256  # that are embedded and written together
+REINDEX_SWITCHES_MAX: Final = 100  # how often a store that is being filled is caught up with

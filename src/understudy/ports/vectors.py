@@ -306,6 +306,12 @@ class VectorRows(Protocol):
     ) -> Sequence[tuple[ChunkKey, str]]:
         """Searched chunks, with their texts, that have no vector of this space yet; in order, those behind `after`."""
 
+    async def missing_vectors_count(self, store_id: str, embedding: Embedding) -> int:
+        """How many chunks `missing_vectors` has."""
+
+    async def stores_outside(self, embedding: Embedding) -> Sequence[str]:
+        """Every project's stores that are searched in another space, or in none; expired ones left out."""
+
     async def switch_embedding(self, store_id: str, embedding: Embedding) -> bool:
         """The store is searched in this space from now on, and the older vectors go. False: some chunk has none yet."""
 
