@@ -7,15 +7,18 @@ PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PY) -m pytest -p anyio -p hypothesispytest -p xdist
 DATA := data
 # The stand-in's weights, unless a model server answers or there is no engine for them.
-FETCH = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
+FETCH_MODEL = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
   && $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("xllamacpp") is None)'; then \
   $(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."; fi
+# The built-in embedding's, unless a server's model takes its place.
+FETCH_EMBEDDING = if [ -z "$$UNDERSTUDY_EMBEDDING_MODEL" ]; then \
+  $(VENV)/bin/understudy embedding fetch --data-dir $(DATA) >/dev/null || echo "Going on with search by words alone."; fi
 
-.PHONY: help run local chat test check fix bench soak docs sdks clean
+.PHONY: help run local chat test check fix bench soak docs sdks sandbox clean
 
 help:
 	@echo "make run     start the server on port $(PORT), with all it needs; PORT=9000 takes another port"
-	@echo "make local   install the stand-in model and its weights; make run does this by itself"
+	@echo "make local   install the stand-in model, and all weights; make run does this by itself"
 	@echo "make chat    talk to that server in the terminal"
 	@echo "make test    run the tests; ARGS=\"-k cancel\" is handed to pytest"
 	@echo "make check   everything that CI checks, apart from the tests themselves"
@@ -24,14 +27,17 @@ help:
 	@echo "make soak    let everything go wrong for ten minutes; SECONDS=60 takes another time"
 	@echo "make docs    write the generated pages of docs/ anew"
 	@echo "make sdks    make the environments in which the tests run the official clients"
+	@echo "make sandbox  make the environment that the tests' sandboxes run"
 	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
 
 run: $(VENV)/.local
-	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH))
+	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH_MODEL))
+	@$(if $(findstring embedding-model,$(ARGS)),:,$(FETCH_EMBEDDING))
 	@exec $(VENV)/bin/understudy serve --data-dir $(DATA) --port $(PORT) $(ARGS)
 
 local: $(VENV)/.local
-	@$(FETCH)
+	@$(FETCH_MODEL)
+	@$(FETCH_EMBEDDING)
 
 chat: $(VENV)/.installed
 	@exec $(VENV)/bin/understudy chat --data-dir $(DATA) --port $(PORT) $(ARGS)
@@ -62,6 +68,9 @@ docs: $(VENV)/.dev
 
 sdks: $(VENV)/.dev
 	$(PY) tests/sdk/environments.py
+
+sandbox: $(VENV)/.dev
+	$(PY) tests/support/sandbox_environment.py
 
 clean:
 	rm -rf $(VENV) .envs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

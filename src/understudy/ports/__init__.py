@@ -10,6 +10,7 @@ from understudy.ports.bus import (
 )
 from understudy.ports.common import (
     Clock,
+    CodeFilesFull,
     Missing,
     NewId,
     PageQuery,
@@ -19,9 +20,12 @@ from understudy.ports.common import (
     StoreUnavailable,
     ThreadBusy,
     ThreadFull,
+    VectorStoreExpired,
+    VectorStoreFull,
 )
 from understudy.ports.files import (
     Blob,
+    BlobExpired,
     BlobRefused,
     Blobs,
     BlobWriter,
@@ -29,6 +33,8 @@ from understudy.ports.files import (
     StoredFile,
     StoredPart,
     StoredUpload,
+    UploadEnded,
+    UploadFull,
 )
 from understudy.ports.models import (
     ChunkStream,
@@ -70,6 +76,7 @@ from understudy.ports.store import (
     ThreadFilter,
 )
 from understudy.ports.vectors import (
+    Attached,
     ChangeStore,
     Chunk,
     ChunkKey,
@@ -84,8 +91,12 @@ from understudy.ports.vectors import (
     IndexRow,
     IngestJob,
     NewStoreFile,
+    NewVectorStore,
     Passage,
+    Reranker,
+    RerankFailed,
     Search,
+    SearchRefused,
     SearchRequest,
     StoredVectorStore,
     VectorRows,
@@ -94,8 +105,10 @@ from understudy.ports.vectors import (
 __all__ = [
     "Append",
     "Appended",
+    "Attached",
     "Begun",
     "Blob",
+    "BlobExpired",
     "BlobRefused",
     "BlobWriter",
     "Blobs",
@@ -107,6 +120,7 @@ __all__ = [
     "Clock",
     "CodeEnded",
     "CodeEvent",
+    "CodeFilesFull",
     "CodePicture",
     "CodePrinted",
     "CodeRaised",
@@ -135,8 +149,11 @@ __all__ = [
     "NewId",
     "NewRun",
     "NewStoreFile",
+    "NewVectorStore",
     "PageQuery",
     "Passage",
+    "RerankFailed",
+    "Reranker",
     "Rows",
     "SandboxBusy",
     "SandboxFile",
@@ -145,6 +162,7 @@ __all__ = [
     "SandboxUnavailable",
     "Sandboxes",
     "Search",
+    "SearchRefused",
     "SearchRequest",
     "SeqConflict",
     "SessionState",
@@ -164,5 +182,9 @@ __all__ = [
     "ThreadFull",
     "Tokens",
     "UnknownModel",
+    "UploadEnded",
+    "UploadFull",
     "VectorRows",
+    "VectorStoreExpired",
+    "VectorStoreFull",
 ]
