@@ -255,8 +255,7 @@ class LocalSandboxes:
             session = None
             try:
                 session = await self._start()
-                if self._preload:
-                    await session.load(self._preload)
+                await session.load(self._preload)
             except BaseException as error:
                 await self._dispose(session)
                 if isinstance(error, SandboxUnavailable):
