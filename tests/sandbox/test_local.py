@@ -124,6 +124,18 @@ async def test_a_call_that_is_given_up_is_interrupted_and_keeps_its_variables(
     gc.collect()
 
 
+async def test_a_call_that_is_dropped_without_a_word_is_over_with_its_holder(
+    tmp_path: Path, opened: list[LocalSandboxes]
+) -> None:
+    sandboxes = sandboxes_in(tmp_path, opened)
+    async with sandboxes.open("a") as session:
+        events = session.execute("print('on')\nwhile True: pass")
+        await anext(events)
+    assert await value(sandboxes, "a", "1") == ("restarted", "1")
+    await events.aclose()  # type: ignore[attr-defined]
+    assert await value(sandboxes, "a", "1") == ("resumed", "1")
+
+
 async def test_a_start_that_is_called_away_leaves_no_process(tmp_path: Path, opened: list[LocalSandboxes]) -> None:
     sandboxes = sandboxes_in(tmp_path, opened)
     opening = asyncio.create_task(value(sandboxes, "a", "1"))

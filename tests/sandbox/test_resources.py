@@ -165,16 +165,15 @@ def test_many_empty_files_end_the_session(server: Host) -> None:
     killed(server, code, "more than 500 files")
 
 
-def test_files_in_a_folder_that_keeps_its_owner_out_count_too(server: Host) -> None:
-    code = """
+@pytest.mark.parametrize("folder", ["closed", "."])
+@pytest.mark.parametrize("mode", [0, 0o600, 0o300])
+def test_files_in_a_folder_whose_mode_hides_them_count_too(server: Host, folder: str, mode: int) -> None:
+    code = f"""
 import os, time
-os.mkdir("closed")
-for n in range(2_000):
-    open(f"closed/{n}", "w").close()
-    if n % 50 == 0:
-        os.chmod("closed", 0)
-        os.chmod("closed", 0o700)
-os.chmod("closed", 0)
+os.makedirs({folder!r}, exist_ok=True)
+for n in range(600):
+    open(os.path.join({folder!r}, str(n)), "w").close()
+os.chmod({folder!r}, {mode})
 time.sleep(9)
 """
     killed(server, code, "more than 500 files")

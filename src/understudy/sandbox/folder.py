@@ -63,6 +63,7 @@ class Folder:
         """A copy under a plain form of the name, in place of a file that has it. Raises `SandboxRefusal`."""
         plain = os.fsencode(plain_name(name))
         staging = b".incoming-" + secrets.token_hex(8).encode()
+        _open_up(self._top)
         descriptor = os.open(staging, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=self._top)
         try:
             with os.fdopen(descriptor, "wb") as copy:
@@ -133,6 +134,7 @@ class Folder:
     def clear(self) -> None:
         """Empties it, whatever is in it. Nothing inside may run."""
         # Folders come up to the top before they are emptied, so that neither their depth nor a path's length counts.
+        _open_up(self._top)
         while entries := _some_entries(self._top):
             for name, is_folder in entries:
                 if is_folder:
@@ -180,6 +182,7 @@ class Folder:
         """A descriptor of a folder below, come to name by name."""
         descriptor = os.dup(self._top)
         try:
+            _open_up(descriptor)
             for name in path:
                 with _entered(name, descriptor) as inner:
                     os.dup2(inner, descriptor, inheritable=False)
@@ -197,9 +200,17 @@ def _entered(name: bytes, parent: int) -> Iterator[int]:
         _enterable(name, parent)
         descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
     try:
+        _open_up(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_up(descriptor: int) -> None:
+    """Lets its owner, who may be this server, list and enter a folder: its files are not hidden by its mode."""
+    mode = os.fstat(descriptor).st_mode
+    if mode & 0o700 != 0o700:
+        os.fchmod(descriptor, stat.S_IMODE(mode) | 0o700)
 
 
 def _enterable(name: bytes, parent: int) -> None:

@@ -106,6 +106,9 @@ class LocalSandboxes:
                 try:
                     yield session
                 finally:
+                    if session.is_busy:
+                        # Its reader went away without a word: nobody would wait for its end.
+                        await session.kill("The call was given up.")
                     if session.is_ended:
                         await self._end(place)
         finally:
@@ -246,6 +249,8 @@ class LocalSandboxes:
             if session is not None:
                 await session.kill("The session was ended.")
                 await asyncio.to_thread(session.folder.remove)
+        except OSError as error:
+            log.warning("sandbox_folder_not_removed", error=str(error))
         finally:
             self._give_room()
 

@@ -62,6 +62,11 @@ class Session:
         return self._bubble.is_alive and not self._is_ended
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way."""
+        return self._running is not None
+
+    @property
     def is_ended(self) -> bool:
         """Whether `end` was asked for: its files are to go too."""
         return self._is_ended
@@ -126,6 +131,7 @@ class Session:
     def restart(self, bubble: Bubble) -> None:
         """Goes on with another Python over the same files."""
         self._bubble = bubble
+        self._running = None
         self.state = "restarted"
         self.began = time.monotonic()
         bubble.freeze()
@@ -160,7 +166,8 @@ class Session:
             bubble.freeze()
             over.set()
             await watching
-            self._running = None
+            if self._running is deadline:
+                self._running = None
             self.used = time.monotonic()
         yield await self._ended(call, deadline)
 
