@@ -151,7 +151,8 @@ class Bubble:
         # With its first process the kernel ends the whole namespace. Killing bubblewrap's outer process instead leaves
         # zombies to whoever is process 1 of this machine.
         if self._root_descriptor is None:
-            self._launched.process.kill()
+            # A first process whose parent died while it made the namespaces would wait for it for ever.
+            tree.kill(self._launched.process.pid)
         else:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._root_descriptor, signal.SIGKILL)
@@ -167,7 +168,7 @@ class Bubble:
                 await self._gone.wait()
         except TimeoutError:
             log.error("sandbox_not_ended", pid=self.root)  # noqa: TRY400 - where it happened says nothing
-            self._launched.process.kill()
+            tree.kill(self._launched.process.pid)
         self._close()
 
     async def gone(self) -> None:

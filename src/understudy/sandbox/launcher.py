@@ -15,7 +15,7 @@ from msgspec import Struct
 from understudy.confine import sandbox_filter
 from understudy.confine.filters import filters_exist
 from understudy.ports import SandboxUnavailable
-from understudy.sandbox import diagnosis
+from understudy.sandbox import diagnosis, tree
 from understudy.sandbox.arguments import Descriptors, Proc, Sources, bwrap_arguments
 from understudy.sandbox.environment import Environment, read_environment
 from understudy.sandbox.limits import SandboxLimits
@@ -207,6 +207,6 @@ def _abandon(starting: "asyncio.Future[Launched]") -> None:
     if starting.cancelled() or starting.exception() is not None:
         return
     launched = starting.result()
-    launched.process.kill()
+    tree.kill(launched.process.pid)
     launched.close()
     launched.process.wait()

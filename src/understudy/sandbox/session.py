@@ -146,7 +146,7 @@ class Session:
         call = Call(bubble.logs, bubble.events, self._limits)
         deadline = self._running = _Deadline(bubble, call, self._limits.grace_seconds)
         over = asyncio.Event()
-        watching = asyncio.create_task(self._watch(over))
+        watching = asyncio.create_task(self._watch(bubble, over))
         try:
             bubble.thaw()
             deadline.begin(seconds)
@@ -172,8 +172,9 @@ class Session:
         yield await self._ended(call, deadline)
 
     async def _said(self, call: Call, deadline: "_Deadline") -> AsyncGenerator[CodeEvent]:
+        bubble = deadline.bubble
         while True:
-            alive = self._bubble.is_alive
+            alive = bubble.is_alive
             taken = call.take()
             deadline.look()
             for event in taken:
@@ -181,7 +182,7 @@ class Session:
             # What was said before its end is still in the pipes when the end is known.
             if call.is_done or not alive:
                 return
-            await self._bubble.arrived()
+            await bubble.arrived()
 
     async def _give_up(self, call: Call, deadline: "_Deadline") -> None:
         """Nobody listens any more: what runs is stopped, and its words are dropped."""
@@ -190,30 +191,31 @@ class Session:
             async for _ in self._said(call, deadline):
                 pass
         except BaseException as error:
-            self._bubble.condemn("The call was given up.")
+            deadline.bubble.condemn("The call was given up.")
             if not isinstance(error, Flooded):
                 raise
 
     async def _ended(self, call: Call, deadline: "_Deadline") -> CodeEnded:
-        if self._bubble.is_alive and call.is_done:
+        bubble = deadline.bubble
+        if bubble.is_alive and call.is_done:
             return CodeEnded(deadline.reached or "done")
-        why = self._bubble.lost or "Python ended."
-        await self._bubble.kill(why)
+        why = bubble.lost or "Python ended."
+        await bubble.kill(why)
         kept = "Variables and files are lost." if self.files_are_spoilt else "Variables are lost, files are kept."
         log.info("sandbox_session_lost", why=why)
         return CodeEnded("killed", f"{why} {kept}")
 
-    async def _watch(self, over: asyncio.Event) -> None:
+    async def _watch(self, bubble: Bubble, over: asyncio.Event) -> None:
         """Looks while the call runs and once behind its end: many short calls shall not go unseen."""
-        while self._bubble.is_alive:
+        while bubble.is_alive:
             with suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), SANDBOX_WATCH_SECONDS)
             ended = over.is_set()
             # Not cancelled, so that no thread goes on with the folder when the call has returned.
-            found = await asyncio.to_thread(excess, self._bubble.root, self.folder, self._limits)
+            found = await asyncio.to_thread(excess, bubble.root, self.folder, self._limits)
             if found is not None:
                 self.files_are_spoilt = found.spoils_files
-                self._bubble.condemn(str(found))
+                bubble.condemn(str(found))
             if ended:
                 return
 
@@ -248,7 +250,7 @@ class _Deadline:
 
     def __init__(self, bubble: Bubble, call: Call, grace_seconds: float) -> None:
         self.reached: Literal["timed_out", "interrupted"] | None = None
-        self._bubble = bubble
+        self.bubble = bubble
         self._call = call
         self._grace_seconds = grace_seconds
         self._is_owed = False  # an interrupt that the code would not have heard yet
@@ -262,13 +264,13 @@ class _Deadline:
             self.reached = why
             self._is_owed = True
             self.look()
-            self._later(self._grace_seconds, lambda: self._bubble.condemn(_STUBBORN))
+            self._later(self._grace_seconds, lambda: self.bubble.condemn(_STUBBORN))
 
     def look(self) -> None:
         """To be called whenever the call has got further."""
         if self._is_owed and self._call.has_begun and not self._call.is_done:
             self._is_owed = False
-            self._bubble.interrupt()
+            self.bubble.interrupt()
 
     def cancel(self) -> None:
         for timer in self._timers:

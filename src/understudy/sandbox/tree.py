@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Member", "below", "go_on", "memory_bytes", "offer_to_oom_killer", "send", "stop", "unlinked_bytes"]
+__all__ = ["Member", "below", "go_on", "kill", "memory_bytes", "offer_to_oom_killer", "send", "stop", "unlinked_bytes"]
 
 _PASSES_MAX = 8
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
@@ -47,6 +47,18 @@ def stop(root: int) -> None:
 
 def go_on(root: int) -> None:
     send(below(root), signal.SIGCONT)
+
+
+def kill(root: int) -> None:
+    """Ends this process and all below it, none of which is left to another parent meanwhile."""
+    started = _started(root)
+    if started is None:
+        return
+    top = [Member(root, started)]
+    send(top, signal.SIGSTOP)
+    stop(root)
+    send(below(root), signal.SIGKILL)
+    send(top, signal.SIGKILL)
 
 
 def offer_to_oom_killer(member: Member) -> None:
