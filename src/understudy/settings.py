@@ -23,6 +23,7 @@ from understudy.setting_values import (
     Headers,
     HeaderValue,
     HttpUrl,
+    HttpUrls,
     Lifetime,
     NotEmpty,
     Places,
@@ -250,6 +251,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Directory of the sandbox's Python environment and of its sessions' files.",
             default="DATA_DIR/sandbox",
         ),
+    ] = None
+    sandbox_urls: Annotated[
+        HttpUrls | None,
+        _about(Group.CODE, "Servers of `understudy sandbox serve` that run the code instead of this machine."),
+    ] = None
+    sandbox_key: Annotated[
+        HeaderValue | None,
+        _about(Group.CODE, "The key that `understudy sandbox serve` asks for, and that servers send it.", secret=True),
     ] = None
     sandbox_sessions: Annotated[
         Count | None,
