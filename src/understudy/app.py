@@ -192,9 +192,16 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
     return open_sandboxes(
         folder=settings.sandbox,
         wanted=settings.code_interpreter != "off",
-        limits=SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds),
+        urls=(settings.sandbox_urls or "").split(),
+        key=settings.sandbox_key,
+        limits=sandbox_limits(settings),
         sessions_max=settings.sandbox_sessions,
     )
+
+
+def sandbox_limits(settings: Settings) -> SandboxLimits:
+    """What each session is held to."""
+    return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
 
 
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:

@@ -59,6 +59,7 @@ def commands() -> typer.Typer:
     sandbox = typer.Typer(help="Where the code interpreter runs Python; see docs/code-interpreter.md.")
     sandbox.command("init")(sandbox_init)
     sandbox.command("check")(sandbox_check)
+    sandbox.command("serve")(sandbox_serve)
     app.add_typer(sandbox, name="sandbox", no_args_is_help=True)
     app.command("reindex")(reindex)
     app.command("settings")(settings)
@@ -181,7 +182,7 @@ def sandbox_init(
     init(loaded.settings, profile, python)
 
 
-@with_settings("data_dir", *SANDBOX)
+@with_settings("data_dir", "code_interpreter", *SANDBOX)
 def sandbox_check(
     loaded: Loaded,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object instead.")] = False,
@@ -191,6 +192,18 @@ def sandbox_check(
 
     if not check(loaded.settings, as_json=as_json):
         raise typer.Exit(1)
+
+
+@with_settings("data_dir", "log_level", "log_format", *(name for name in SANDBOX if name != "sandbox_urls"))
+def sandbox_serve(
+    loaded: Loaded,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65_535)] = 8100,
+) -> None:
+    """Run code for servers on other machines; they name it in `sandbox_urls` and show it `sandbox_key`."""
+    from understudy.cli.sandbox import serve
+
+    serve(loaded.settings, host, port)
 
 
 @with_settings(

@@ -3,19 +3,28 @@
 import asyncio
 import json
 import shutil
+import socket
 import sys
-from typing import TextIO
+from typing import Final, TextIO
 
-from understudy.app import make_sandboxes
+import uvicorn
+
+from understudy.app import make_sandboxes, sandbox_limits
+from understudy.cli.protocol import BoundedHttp
+from understudy.cli.serve import listening
 from understudy.cli.terminal import Stop, note
+from understudy.core.limits import SANDBOX_CONNECTIONS_MAX, SANDBOX_SILENCE_SECONDS
 from understudy.logs import configure
 from understudy.ports import SandboxBusy, SandboxUnavailable
 from understudy.sandbox.building import NotBuilt, build_environment, built_environment
-from understudy.sandbox.opening import environment_in
+from understudy.sandbox.daemon import Daemon
+from understudy.sandbox.opening import environment_in, open_local_sandboxes
 from understudy.sandbox.profiles import PROFILES, Profile, pins
 from understudy.settings import Settings
 
-__all__ = ["check", "init"]
+__all__ = ["check", "init", "serve"]
+
+KEY_LENGTH_MIN: Final = 16
 
 
 def init(settings: Settings, profile: str, python: str | None) -> None:
@@ -53,6 +62,58 @@ def check(settings: Settings, *, as_json: bool) -> bool:
         print(f"Environment:  {where} ({of})")
     print(f"Sandbox:      {reason or 'code runs, and does not get out.'}")
     return reason is None
+
+
+def serve(settings: Settings, host: str, port: int) -> None:
+    """Returns when it was stopped with Ctrl-C. Raises `Stop` when it cannot start."""
+    configure(settings.log_level, settings.log_format)
+    key = settings.sandbox_key
+    if key is None or len(key) < KEY_LENGTH_MIN:
+        raise Stop(
+            f"A daemon of sandboxes wants a key of at least {KEY_LENGTH_MIN} characters, the same as its servers: set "
+            "UNDERSTUDY_SANDBOX_KEY, to what `openssl rand -hex 32` prints, say."
+        )
+    with listening(host, port) as listener:
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # What it accepts inherits this: who holds a session and vanishes without a word does not hold it for long.
+            milliseconds = int(SANDBOX_SILENCE_SECONDS * 1000)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
+        try:
+            asyncio.run(_serve(settings, key, listener))
+        except KeyboardInterrupt:
+            return
+
+
+async def _serve(settings: Settings, key: str, listener: socket.socket) -> None:
+    sandboxes = open_local_sandboxes(
+        settings.sandbox, limits=sandbox_limits(settings), sessions_max=settings.sandbox_sessions
+    )
+    settings.sandbox.mkdir(mode=0o711, parents=True, exist_ok=True)
+    try:
+        await sandboxes.check()
+    except SandboxUnavailable as reason:
+        await sandboxes.close()
+        raise Stop(str(reason)) from reason
+    config = uvicorn.Config(
+        Daemon(sandboxes, key, settings.sandbox),
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=SANDBOX_CONNECTIONS_MAX,
+        timeout_graceful_shutdown=0,
+    )
+    try:
+        sandboxes.warm_up()
+        host, port = listener.getsockname()[:2]
+        note(f"Sandboxes for servers with the key are at http://{f'[{host}]' if ':' in host else host}:{port}")
+        await uvicorn.Server(config).serve(sockets=[listener])
+    finally:
+        await sandboxes.close()
 
 
 async def _reason(settings: Settings) -> str | None:
