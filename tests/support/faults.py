@@ -29,7 +29,18 @@ from understudy.core.limits import LEASE_SECONDS
 from understudy.core.run.machine import TERMINAL
 from understudy.engine.position import Position
 from understudy.engine.stream import START, RunStream
-from understudy.ports import Append, Bus, NewRun, PageQuery, SeqConflict, Store, StoredRun, StoreUnavailable, ThreadBusy
+from understudy.ports import (
+    Append,
+    Appended,
+    Bus,
+    NewRun,
+    PageQuery,
+    SeqConflict,
+    Store,
+    StoredRun,
+    StoreUnavailable,
+    ThreadBusy,
+)
 from understudy.store.writer import Writer
 from understudy.wire.runs import Run
 
@@ -72,8 +83,8 @@ class StruckStore(FaultyStore):
     struck = False
     dead = False  # its process is gone, so that nobody who waits for it goes on
 
-    def __init__(self, reader: sqlite3.Connection, writer: Writer) -> None:
-        super().__init__(reader, writer)
+    def __init__(self, reader: sqlite3.Connection, long_reader: sqlite3.Connection, writer: Writer) -> None:
+        super().__init__(reader, long_reader, writer)
         self._writes = 0
         self._one_at_a_time = asyncio.Lock()
 
@@ -88,8 +99,8 @@ class StruckStore(FaultyStore):
     async def add_run(self, new: NewRun) -> int:
         return await self._suffer(lambda: super(StruckStore, self).add_run(new))
 
-    async def append(self, append: Append) -> int:
-        return await self._suffer(lambda: super(StruckStore, self).append(append))
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> int:
+        return await self._suffer(lambda: super(StruckStore, self).append(append, then))
 
     async def _suffer(self, write: Callable[[], Awaitable[int]]) -> int:
         async with self._one_at_a_time:

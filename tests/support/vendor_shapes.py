@@ -8,44 +8,24 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from support.shape_words import (
+    BOOLEAN,
+    INTEGER,
+    METADATA,
+    NUMBER,
+    TEXT,
+    TIME,
+    Shape,
+    either,
+    listed,
+    one_of,
+    or_null,
+    record,
+)
+from support.vendor_store_shapes import FILE_BATCH, FILE_CONTENT, SEARCH_RESULTS, STORE_FILE, VECTOR_STORE
+
 __all__ = ["DELETED", "SHAPES", "shape_faults"]
 
-Shape = dict[str, Any]
-
-TEXT: Shape = {"type": "string"}
-INTEGER: Shape = {"type": "integer"}
-NUMBER: Shape = {"type": "number"}
-BOOLEAN: Shape = {"type": "boolean"}
-
-
-def either(*shapes: Shape) -> Shape:
-    return {"anyOf": list(shapes)}
-
-
-def or_null(shape: Shape) -> Shape:
-    return either(shape, {"type": "null"})
-
-
-def one_of(*words: str) -> Shape:
-    return {"enum": list(words)}
-
-
-def listed(shape: Shape) -> Shape:
-    return {"type": "array", "items": shape}
-
-
-def record(required: dict[str, Shape], extra: dict[str, Shape] | None = None) -> Shape:
-    """An object with all of `required`, perhaps with some of `extra`, and with nothing else."""
-    return {
-        "type": "object",
-        "required": list(required),
-        "properties": {**required, **(extra or {})},
-        "additionalProperties": False,
-    }
-
-
-TIME = INTEGER
-METADATA: Shape = {"type": "object", "additionalProperties": TEXT}
 USAGE = record({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER})
 RESOURCES = record(
     {},
@@ -120,6 +100,9 @@ THREAD = record(
 PART = either(
     record({"type": one_of("text"), "text": record({"value": TEXT, "annotations": listed({"type": "object"})})}),
     record({"type": one_of("refusal"), "refusal": TEXT}),
+    record(
+        {"type": one_of("image_file"), "image_file": record({"file_id": TEXT, "detail": one_of("auto", "low", "high")})}
+    ),
     record({"type": one_of("image_url"), "image_url": record({"url": TEXT, "detail": one_of("auto", "low", "high")})}),
 )
 MESSAGE = record(
@@ -230,6 +213,45 @@ STEP = record(
     }
 )
 
+# --- files
+
+FILE = record(
+    {
+        "id": TEXT,
+        "object": one_of("file"),
+        "bytes": INTEGER,
+        "created_at": TIME,
+        "filename": TEXT,
+        "purpose": one_of(
+            "assistants",
+            "assistants_output",
+            "batch",
+            "batch_output",
+            "fine-tune",
+            "fine-tune-results",
+            "vision",
+            "user_data",
+            "evals",  # not in the description of answers, only in that of requests
+        ),
+        "status": one_of("uploaded", "processed", "error"),
+    },
+    {"expires_at": TIME},
+)
+UPLOAD = record(
+    {
+        "id": TEXT,
+        "object": one_of("upload"),
+        "bytes": INTEGER,
+        "created_at": TIME,
+        "expires_at": TIME,
+        "filename": TEXT,
+        "purpose": TEXT,
+        "status": one_of("pending", "completed", "cancelled", "expired"),
+        "file": or_null(FILE),
+    }
+)
+PART_OF_UPLOAD = record({"id": TEXT, "object": one_of("upload.part"), "created_at": TIME, "upload_id": TEXT})
+
 # --- deltas
 
 MESSAGE_DELTA = record(
@@ -272,7 +294,13 @@ STEP_DELTA = record(
 
 # --- by the name that an object gives itself
 
-DELETED = ("assistant.deleted", "thread.deleted", "thread.message.deleted")
+DELETED = (
+    "assistant.deleted",
+    "thread.deleted",
+    "thread.message.deleted",
+    "vector_store.deleted",
+    "vector_store.file.deleted",
+)
 SHAPES: dict[str, Shape] = {
     "assistant": ASSISTANT,
     "thread": THREAD,
@@ -282,6 +310,15 @@ SHAPES: dict[str, Shape] = {
     "thread.message.delta": MESSAGE_DELTA,
     "thread.run.step.delta": STEP_DELTA,
     **{name: record({"id": TEXT, "object": one_of(name), "deleted": {"const": True}}) for name in DELETED},
+    # A deleted file calls itself as one that is there.
+    "file": either(FILE, record({"id": TEXT, "object": one_of("file"), "deleted": {"const": True}})),
+    "upload": UPLOAD,
+    "upload.part": PART_OF_UPLOAD,
+    "vector_store": VECTOR_STORE,
+    "vector_store.file": STORE_FILE,
+    "vector_store.files_batch": FILE_BATCH,
+    "vector_store.file_content.page": FILE_CONTENT,
+    "vector_store.search_results.page": SEARCH_RESULTS,
     "model": record({"id": TEXT, "object": one_of("model"), "created": INTEGER, "owned_by": TEXT}),
 }
 ERROR = record({"error": record({"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)})})

@@ -4,17 +4,18 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.attachments import attached_files
 from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.references import check_messages
+from understudy.api.references import check_references
 from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.ids import ProjectId
 from understudy.core.objects import given
-from understudy.ports import Missing, ThreadBusy, ThreadFull
+from understudy.ports import Missing, StoreRefusal
 from understudy.wire.base import Deleted
 from understudy.wire.lists import ListMessagesQuery
 from understudy.wire.messages import CreateMessage, UpdateMessage
@@ -28,13 +29,16 @@ class Messages:
         thread_id = path_id(request, "thread")
         queue = may_queue(self._services, request)
         body = await read_body(self._services, request, CreateMessage)
-        await self._need_thread(caller(request).project, thread_id)
-        check_messages([body])
+        project = caller(request).project
+        await self._need_thread(project, thread_id)
+        await check_references(self._services, project, messages=[body])
         stored = self._services.message(body, thread_id)
+        attached = await attached_files(self._services, project, [stored])
         try:
-            await self._services.store.add_message(caller(request).project, stored, queue=queue)
-        except (Missing, ThreadBusy, ThreadFull) as error:
+            await self._services.store.add_message(project, stored, queue=queue, attached=attached)
+        except StoreRefusal as error:
             raise refusal(error, adding="message") from None
+        self._services.files_attached(attached)
         return answer(stored.message)
 
     async def list(self, request: Request) -> Response:

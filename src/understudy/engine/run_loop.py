@@ -25,6 +25,7 @@ from understudy.core.limits import (
 from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped, ModelTruncated, Stopped, WorkerLost
 from understudy.core.run.machine import Superseded
 from understudy.engine.attention import Attention, CalledAway
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.reply import Ending, HeldRun, Reply
 from understudy.engine.window import load_window
@@ -61,6 +62,7 @@ class RunLoop:
         bus: Bus,
         models: Models,
         tokens: Tokens,
+        images: Images,
         *,
         clock: Clock,
         new_id: NewId,
@@ -72,6 +74,7 @@ class RunLoop:
         self._bus = bus
         self._models = models
         self._tokens = tokens
+        self._images = images
         self._clock = clock
         self._new_id = new_id
         self._retry_seconds = retry_seconds
@@ -144,15 +147,17 @@ class RunLoop:
             return ModelFailed(at=held.now(), code="server_error", message=TOO_MANY_TURNS)
         context_window = self._models.context_window(settings.model)
         correction = self._corrections.ratio(settings.model)
+        window = await load_window(self._store, held.stored, context_window, correction)
         composed = compose(
             run=state.run,
             settings=settings,
             turns=state.progress.turns,
-            window=await load_window(self._store, held.stored, context_window, correction),
+            window=window,
             spent=state.progress.usage,
             correction=correction,
             context_window_tokens=context_window,
             count=lambda text: self._tokens.count(text, settings.model),
+            images=await self._images.load(held.stored.project, window),
         )
         if isinstance(composed, Spent):
             return ModelTruncated(at=held.now(), reason=composed.reason)

@@ -4,9 +4,9 @@ Its process is `local_server` (the parent's side) and `local_child`; what it is 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -15,7 +15,7 @@ from understudy.models.http import HttpModels
 from understudy.models.local_chat import CallWriter, adapt
 from understudy.models.local_server import COMMAND, Address, LocalServer, LocalUnavailable
 from understudy.models.upstream import Upstream
-from understudy.ports import ChunkStream, Forwarded, NewId
+from understudy.ports import ChunkStream, Forwarded, ModelError, NewId
 from understudy.wire.chat import ChatRequest, Chunk
 from understudy.wire.models import Model
 
@@ -76,6 +76,9 @@ class LocalModels:
     async def forward(self, path: str, body: bytes, *, content_type: str) -> Forwarded:
         client = await self._connected()
         return await client.forward(path, body, content_type=content_type)
+
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> NoReturn:  # noqa: ARG002 - a port's
+        raise ModelError("The stand-in model neither embeds nor reranks: UNDERSTUDY_UPSTREAM_BASE_URL names a server.")
 
     async def models(self) -> Sequence[Model]:
         return (Model(id=self._model, created=0, owned_by="local"),)

@@ -10,6 +10,7 @@ from understudy.ports.bus import (
 )
 from understudy.ports.common import (
     Clock,
+    CodeFilesFull,
     Missing,
     NewId,
     PageQuery,
@@ -19,9 +20,12 @@ from understudy.ports.common import (
     StoreUnavailable,
     ThreadBusy,
     ThreadFull,
+    VectorStoreExpired,
+    VectorStoreFull,
 )
 from understudy.ports.files import (
     Blob,
+    BlobExpired,
     BlobRefused,
     Blobs,
     BlobWriter,
@@ -29,6 +33,8 @@ from understudy.ports.files import (
     StoredFile,
     StoredPart,
     StoredUpload,
+    UploadEnded,
+    UploadFull,
 )
 from understudy.ports.models import (
     ChunkStream,
@@ -54,6 +60,7 @@ from understudy.ports.store import (
     ThreadFilter,
 )
 from understudy.ports.vectors import (
+    Attached,
     ChangeStore,
     Chunk,
     ChunkKey,
@@ -68,8 +75,12 @@ from understudy.ports.vectors import (
     IndexRow,
     IngestJob,
     NewStoreFile,
+    NewVectorStore,
     Passage,
+    Reranker,
+    RerankFailed,
     Search,
+    SearchRefused,
     SearchRequest,
     StoredVectorStore,
     VectorRows,
@@ -78,8 +89,10 @@ from understudy.ports.vectors import (
 __all__ = [
     "Append",
     "Appended",
+    "Attached",
     "Begun",
     "Blob",
+    "BlobExpired",
     "BlobRefused",
     "BlobWriter",
     "Blobs",
@@ -89,6 +102,7 @@ __all__ = [
     "ChunkKey",
     "ChunkStream",
     "Clock",
+    "CodeFilesFull",
     "DocumentRefused",
     "Documents",
     "Embedder",
@@ -112,10 +126,14 @@ __all__ = [
     "NewId",
     "NewRun",
     "NewStoreFile",
+    "NewVectorStore",
     "PageQuery",
     "Passage",
+    "RerankFailed",
+    "Reranker",
     "Rows",
     "Search",
+    "SearchRefused",
     "SearchRequest",
     "SeqConflict",
     "Store",
@@ -134,5 +152,9 @@ __all__ = [
     "ThreadFull",
     "Tokens",
     "UnknownModel",
+    "UploadEnded",
+    "UploadFull",
     "VectorRows",
+    "VectorStoreExpired",
+    "VectorStoreFull",
 ]

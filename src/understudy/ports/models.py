@@ -83,6 +83,12 @@ class Models(Protocol):
         Raises `ModelError`: no connection, no answer, or the configured key was refused; `UnknownModel`.
         """
 
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> bytes:
+        """The whole answer to a question of our own: `path` is `/embeddings` or `/rerank`, `body` lacks the model.
+
+        Raises `ModelError`, also for an answer that is a refusal or too long; `UnknownModel`.
+        """
+
     async def models(self) -> Sequence[Model]:
         """What the model servers offer. Raises `ModelError`."""
 

@@ -9,6 +9,8 @@ from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, RunSettings, RunState
 from understudy.ports.common import PageQuery, Rows
+from understudy.ports.files import FileStore
+from understudy.ports.vectors import Attached, NewVectorStore, VectorRows
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
@@ -51,13 +53,17 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 
 class StoredRun(Struct, frozen=True, kw_only=True):
-    """A run as the rows have it. `seq` is the number of its last fact and guards every append."""
+    """A run as the rows have it. `seq` is the number of its last fact and guards every append.
+
+    `opening` is all that its thread holds, oldest first, where the run began with it: this need not be read.
+    """
 
     project: ProjectId
     state: RunState
     settings: RunSettings
     seq: int
     lease: Lease | None
+    opening: Sequence[StoredMessage] | None = None
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -68,6 +74,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     settings: RunSettings
     facts: Sequence[Fact]
     messages: Sequence[StoredMessage] = ()
+    attached: Attached | None = None  # by the messages
     thread: Thread | None = None
     lease: Lease | None = None
     if_busy: Decision | None = None  # written instead where a run is active: this one waits for its turn
@@ -136,7 +143,7 @@ class StoredKey(Struct, frozen=True, kw_only=True):
 # --- the calls
 
 
-class Store(Protocol):
+class Store(FileStore, VectorRows, Protocol):
     """All rows. Every write is one transaction and durable when the call returns; ids are checked for the project."""
 
     async def close(self) -> None: ...
@@ -146,7 +153,10 @@ class Store(Protocol):
 
     # assistants
 
-    async def add_assistant(self, project: ProjectId, stored: StoredAssistant) -> None: ...
+    async def add_assistant(
+        self, project: ProjectId, stored: StoredAssistant, *, store: NewVectorStore | None = None
+    ) -> None:
+        """With the vector store that it names and that is made along with it. Raises `Missing` (a file)."""
 
     async def assistant(self, project: ProjectId, assistant_id: str) -> StoredAssistant | None: ...
 
@@ -159,7 +169,18 @@ class Store(Protocol):
 
     # threads
 
-    async def add_thread(self, project: ProjectId, thread: Thread, messages: Sequence[StoredMessage]) -> None: ...
+    async def add_thread(
+        self,
+        project: ProjectId,
+        thread: Thread,
+        messages: Sequence[StoredMessage],
+        *,
+        attached: Attached | None = None,
+    ) -> None:
+        """A thread that names what its messages attach already.
+
+        Raises `ThreadFull`, `Missing` (a file), `CodeFilesFull`, `VectorStoreExpired`, `VectorStoreFull`.
+        """
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool: ...
 
@@ -173,8 +194,13 @@ class Store(Protocol):
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
-        """Raises `Missing` (the thread), `ThreadFull`; `ThreadBusy` unless it may `queue` for runs that come later."""
+    async def add_message(
+        self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
+    ) -> None:
+        """Raises `Missing` (the thread), `ThreadFull`; `ThreadBusy` unless it may `queue` for runs that come later.
+
+        What it attaches is refused as `add_thread` does.
+        """
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -207,8 +233,12 @@ class Store(Protocol):
 
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
-    async def append(self, append: Append) -> Appended:
-        """Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted.
+
+        `then` is called once it is durable: in the order of the writes, before the caller goes on, and also where the
+        caller was cancelled meanwhile.
+        """
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""

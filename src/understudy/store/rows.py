@@ -9,9 +9,11 @@ from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.ports import (
     Append,
     Appended,
+    Attached,
     Begun,
     LoggedFact,
     NewRun,
+    NewVectorStore,
     PageQuery,
     Rows,
     Store,
@@ -22,7 +24,9 @@ from understudy.ports import (
     ThreadFilter,
 )
 from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store.file_rows import FileRows
 from understudy.store.operations import Op
+from understudy.store.vector_rows import VectorRowStore
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 from understudy.wire.steps import RunStep
@@ -31,7 +35,7 @@ from understudy.wire.threads import Thread
 T = TypeVar("T")
 
 
-class RowStore(Store):
+class RowStore(FileRows, VectorRowStore, Store):
     """The store without its engine."""
 
     @abstractmethod
@@ -39,8 +43,11 @@ class RowStore(Store):
         """Runs what only reads. Raises `StoreUnavailable`."""
 
     @abstractmethod
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
-        """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`."""
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`.
+
+        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes.
+        """
 
     @abstractmethod
     async def close(self) -> None: ...
@@ -51,8 +58,10 @@ class RowStore(Store):
 
     # assistants
 
-    async def add_assistant(self, project: ProjectId, stored: StoredAssistant) -> None:
-        await self._write(partial(assistants.add_assistant, project, stored))
+    async def add_assistant(
+        self, project: ProjectId, stored: StoredAssistant, *, store: NewVectorStore | None = None
+    ) -> None:
+        await self._write(partial(assistants.add_assistant, project, stored, store))
 
     async def assistant(self, project: ProjectId, assistant_id: str) -> StoredAssistant | None:
         return await self._read(assistants.assistant(project, assistant_id))
@@ -67,8 +76,15 @@ class RowStore(Store):
 
     # threads
 
-    async def add_thread(self, project: ProjectId, thread: Thread, messages: Sequence[StoredMessage]) -> None:
-        await self._write(partial(threads.add_thread, project, thread, messages))
+    async def add_thread(
+        self,
+        project: ProjectId,
+        thread: Thread,
+        messages: Sequence[StoredMessage],
+        *,
+        attached: Attached | None = None,
+    ) -> None:
+        await self._write(partial(threads.add_thread, project, thread, messages, attached))
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
         return await self._read(threads.thread_exists(project, thread_id))
@@ -84,8 +100,10 @@ class RowStore(Store):
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
-        await self._write(partial(messages.add_message, project, stored, queue))
+    async def add_message(
+        self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
+    ) -> None:
+        await self._write(partial(messages.add_message, project, stored, queue, attached))
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -121,8 +139,8 @@ class RowStore(Store):
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
-    async def append(self, append: Append) -> Appended:
-        return await self._write(partial(runs.append, append))
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
+        return await self._write(partial(runs.append, append), then)
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         return await self._write(partial(runs.update_run, project, thread_id, run_id, change))
