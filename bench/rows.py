@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from bench.files import large_file
 from bench.ingest import ingest
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
@@ -34,6 +35,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     ingest_megabytes: int
     thread_rounds: int
     long_thread: int
+    file_mebibytes: int
     peers: bool
 
 
@@ -49,6 +51,7 @@ FULL: Final = Sizes(
     ingest_megabytes=20,
     thread_rounds=10,
     long_thread=10_000,
+    file_mebibytes=512,
     peers=True,
 )
 QUICK: Final = Sizes(
@@ -63,6 +66,7 @@ QUICK: Final = Sizes(
     ingest_megabytes=4,
     thread_rounds=3,
     long_thread=10_000,
+    file_mebibytes=64,
     peers=False,
 )
 SMOKE: Final = Sizes(
@@ -77,6 +81,7 @@ SMOKE: Final = Sizes(
     ingest_megabytes=0,
     thread_rounds=0,
     long_thread=0,
+    file_mebibytes=1,
     peers=False,
 )
 
@@ -93,6 +98,8 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += waiting(stage, sizes)
     if sizes.thread_rounds:
         rows += long_threads(stage, sizes)
+    if sizes.file_mebibytes:
+        rows += large_file(stage, sizes.file_mebibytes)
     if sizes.starts:
         rows += starts(stage, sizes)
     if sizes.ingest_megabytes:

@@ -23,6 +23,8 @@ __all__ = [
     "NotEmpty",
     "Places",
     "Port",
+    "PostgresUrl",
+    "RedisUrl",
     "Seconds",
     "SettingError",
     "Tokens",
@@ -45,6 +47,12 @@ class SettingError(Exception):
 
 HttpUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
+]
+PostgresUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\Apostgres(ql)?://\S+\Z", extra={"words": "a URL that begins with postgresql://"})
+]
+RedisUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\A(rediss?|unix)://\S+\Z", extra={"words": "a URL that begins with redis:// or rediss://"})
 ]
 HeaderValue: TypeAlias = Annotated[
     str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})
