@@ -95,11 +95,10 @@ class StaticModel:
         # A line's end is a token of its own, and would pull each text towards all others.
         plain = [" ".join(text.split()) for text in texts]
         encodable = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in plain]
-        flat, cuts = self._tokenizer.encode_batch_flat(encodable)
-        ids = np.frombuffer(flat, "<u4")
-        bounds = np.frombuffer(cuts, "<u8").astype(np.int64)
+        # One by one: the tokenizer's threads for many texts at once are not there in a fork, which would wait for ever.
+        flat = [np.frombuffer(self._tokenizer.encode_flat(text), "<u4") for text in encodable]
         # The tokenizer begins every text with the token of a beginning, which says nothing of it.
-        return [self._rows[ids[start + 1 : end]].sum(axis=0) for start, end in pairwise(bounds)]
+        return [self._rows[ids[1:]].sum(axis=0) for ids in flat]
 
 
 def _packed(sums: Sequence[NDArray[np.float32]]) -> list[bytes]:
