@@ -6,8 +6,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from bench.cranfield import quality
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
+from bench.search import speed
 from bench.stage import Cost, Stage, new_assistant, new_run
 from bench.table import Row, median, percentile, row, shown
 from bench.threads import add_thread
@@ -32,6 +34,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     starts: int
     thread_rounds: int
     long_thread: int
+    search_chunks: tuple[int, ...]  # of each vector store that is searched
     peers: bool
 
 
@@ -46,6 +49,7 @@ FULL: Final = Sizes(
     starts=3,
     thread_rounds=10,
     long_thread=10_000,
+    search_chunks=(10_000, 100_000),
     peers=True,
 )
 QUICK: Final = Sizes(
@@ -59,6 +63,7 @@ QUICK: Final = Sizes(
     starts=1,
     thread_rounds=3,
     long_thread=10_000,
+    search_chunks=(10_000,),
     peers=False,
 )
 SMOKE: Final = Sizes(
@@ -72,6 +77,7 @@ SMOKE: Final = Sizes(
     starts=0,
     thread_rounds=0,
     long_thread=0,
+    search_chunks=(),
     peers=False,
 )
 
@@ -90,6 +96,9 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += long_threads(stage, sizes)
     if sizes.starts:
         rows += starts(stage, sizes)
+    if sizes.search_chunks:
+        rows += quality()
+        rows += [one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)]
     if sizes.peers:
         rows += peers(stage, sizes)
     return rows
