@@ -7,6 +7,8 @@ from typing import Final
 from msgspec import Struct
 
 from bench.cranfield import quality
+from bench.files import large_file
+from bench.ingest import ingest
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
 from bench.search import speed
@@ -32,9 +34,11 @@ class Sizes(Struct, frozen=True, kw_only=True):
     waiting: int
     waiting_reads: int
     starts: int
+    ingest_megabytes: int
     thread_rounds: int
     long_thread: int
     search_chunks: tuple[int, ...]  # of each vector store that is searched
+    file_mebibytes: int
     peers: bool
 
 
@@ -47,9 +51,11 @@ FULL: Final = Sizes(
     waiting=1000,
     waiting_reads=300,
     starts=3,
+    ingest_megabytes=20,
     thread_rounds=10,
     long_thread=10_000,
     search_chunks=(10_000, 100_000),
+    file_mebibytes=512,
     peers=True,
 )
 QUICK: Final = Sizes(
@@ -61,9 +67,11 @@ QUICK: Final = Sizes(
     waiting=200,
     waiting_reads=100,
     starts=1,
+    ingest_megabytes=4,
     thread_rounds=3,
     long_thread=10_000,
     search_chunks=(10_000,),
+    file_mebibytes=64,
     peers=False,
 )
 SMOKE: Final = Sizes(
@@ -75,9 +83,11 @@ SMOKE: Final = Sizes(
     waiting=0,
     waiting_reads=0,
     starts=0,
+    ingest_megabytes=0,
     thread_rounds=0,
     long_thread=0,
     search_chunks=(),
+    file_mebibytes=1,
     peers=False,
 )
 
@@ -94,11 +104,15 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += waiting(stage, sizes)
     if sizes.thread_rounds:
         rows += long_threads(stage, sizes)
+    if sizes.file_mebibytes:
+        rows += large_file(stage, sizes.file_mebibytes)
     if sizes.starts:
         rows += starts(stage, sizes)
     if sizes.search_chunks:
         rows += quality()
         rows += [one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)]
+    if sizes.ingest_megabytes:
+        rows += ingest(stage, sizes.ingest_megabytes)
     if sizes.peers:
         rows += peers(stage, sizes)
     return rows

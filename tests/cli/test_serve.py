@@ -14,7 +14,8 @@ from support.model_server import ScriptedModel
 from support.weights import write_static_weights
 from understudy.cli import serve
 from understudy.cli.banner import banner, base_url
-from understudy.settings import Settings, load
+from understudy.setting_sources import load
+from understudy.settings import Settings
 
 
 async def test_it_prints_two_lines_to_paste_once_it_answers(tmp_path: Path) -> None:

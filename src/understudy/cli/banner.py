@@ -8,8 +8,9 @@ from typing import Final
 from understudy import __version__
 from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes, Target
+from understudy.setting_sources import Loaded
 from understudy.setting_values import without_user
-from understudy.settings import Loaded, Settings
+from understudy.settings import Settings
 
 __all__ = ["banner", "base_url"]
 

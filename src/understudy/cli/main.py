@@ -8,7 +8,8 @@ import typer
 from understudy import __version__
 from understudy.cli.flags import ALL, with_settings
 from understudy.cli.terminal import Stop, note
-from understudy.settings import Loaded, SettingError
+from understudy.setting_sources import Loaded
+from understudy.settings import SettingError
 
 __all__ = ["commands", "main"]
 

@@ -10,6 +10,7 @@ from understudy.ports.bus import (
 )
 from understudy.ports.common import (
     Clock,
+    CodeFilesFull,
     Missing,
     NewId,
     PageQuery,
@@ -59,6 +60,7 @@ from understudy.ports.store import (
     ThreadFilter,
 )
 from understudy.ports.vectors import (
+    Attached,
     ChangeStore,
     Chunk,
     ChunkKey,
@@ -87,6 +89,7 @@ from understudy.ports.vectors import (
 __all__ = [
     "Append",
     "Appended",
+    "Attached",
     "Begun",
     "Blob",
     "BlobExpired",
@@ -99,6 +102,7 @@ __all__ = [
     "ChunkKey",
     "ChunkStream",
     "Clock",
+    "CodeFilesFull",
     "DocumentRefused",
     "Documents",
     "Embedder",

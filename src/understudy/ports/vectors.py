@@ -173,6 +173,16 @@ class NewVectorStore(Struct, frozen=True, kw_only=True):
     files: Sequence[NewStoreFile] = ()
 
 
+class Attached(Struct, frozen=True, kw_only=True):
+    """What messages bring to their thread: files for the code interpreter, and files to search.
+
+    The latter go to the store that the thread has; `search` is made where it has none.
+    """
+
+    code: Sequence[str] = ()
+    search: NewVectorStore | None = None
+
+
 class VectorRows(Protocol):
     """Rows of vector stores, their files, batches and chunks.
 

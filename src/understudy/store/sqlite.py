@@ -20,8 +20,8 @@ from understudy.store.writer import Writer, drive, engine_failed
 T = TypeVar("T")
 
 SQLITE: Final = Dialect(
-    # Not AUTOINCREMENT, which writes one more page of the file in each commit that adds a row.
-    sequence="INTEGER PRIMARY KEY",
+    sequence="INTEGER PRIMARY KEY AUTOINCREMENT",
+    order="INTEGER PRIMARY KEY",  # a page less to write in each commit that adds a row
     integer="INTEGER",
     real="REAL",
     bytes="BLOB",
