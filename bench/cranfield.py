@@ -25,7 +25,7 @@ from understudy.retrieval.terms import term_counts
 __all__ = ["quality"]
 
 _COLLECTION_ENV: Final = "UNDERSTUDY_BENCH_CRANFIELD"
-_WEIGHTS_ENV: Final = "UNDERSTUDY_BENCH_WEIGHTS"
+_WEIGHTS_ENV: Final = "UNDERSTUDY_TEST_WEIGHTS"
 _WEIGHTS: Final = Path(__file__).parents[1] / "data" / "weights"
 _SPACE: Final = Embedding(model="built-in", dimensions=256)
 _BEST: Final = 10
