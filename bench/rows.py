@@ -109,7 +109,7 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
     if sizes.starts:
         rows += starts(stage, sizes)
     if sizes.search_chunks:
-        rows += quality()
+        rows += quality(slow=sizes.peers)
         rows += [one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)]
     if sizes.ingest_megabytes:
         rows += ingest(stage, sizes.ingest_megabytes)
