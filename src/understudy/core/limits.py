@@ -166,3 +166,5 @@ EMBED_INLINE_CHARACTERS_MAX: Final = 4_000  # what the built-in embedding does i
 RERANK_PASSAGES: Final = 50
 REINDEX_CHUNKS: Final = 256  # that are embedded and written together
 REINDEX_SWITCHES_MAX: Final = 100  # how often a store that is being filled is caught up with
+MINILM_WINDOW_TOKENS: Final = 254
+MINILM_BATCH_WINDOWS: Final = 16
