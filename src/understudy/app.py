@@ -18,6 +18,7 @@ from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.sweep import Sweep
+from understudy.engine.tools import Tools
 from understudy.keys import Authenticator
 from understudy.model_tables import STAND_IN, UPSTREAM
 from understudy.models.http import HttpModels
@@ -103,7 +104,7 @@ class Understudy:
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, clock=entropy.now, new_id=entropy.new_id)
+        loop = RunLoop(store, journal, bus, models, tokens, Tools(), clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)

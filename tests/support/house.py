@@ -25,9 +25,10 @@ from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.stream import RunStream
 from understudy.engine.sweep import Sweep
+from understudy.engine.tools import Tools
 from understudy.models.http import HttpModels
 from understudy.models.upstream import Upstream
-from understudy.ports import Clock, Lease, LoggedFact, StoredRun, StoreUnavailable
+from understudy.ports import BuiltIn, Clock, Lease, LoggedFact, StoredRun, StoreUnavailable
 from understudy.store.operations import Op
 from understudy.store.sqlite import SqliteStore, open_sqlite
 from understudy.tokens import SplintrTokens
@@ -73,6 +74,7 @@ class House:
         places: int,
         owner: str,
         clock: Clock,
+        tools: Tools,
         **seconds: float,
     ) -> None:
         self._works = False
@@ -89,6 +91,7 @@ class House:
             self.bus,
             models,
             tokens(),
+            tools,
             clock=self.clock,
             new_id=entropy.new_id,
             retry_seconds=0.01,
@@ -203,6 +206,7 @@ async def open_house(
     owner: str = "w1",
     clock: Clock = entropy.now,
     store: type[FaultyStore] = FaultyStore,
+    tools: Sequence[BuiltIn] = (),
     **seconds: float,
 ) -> AsyncIterator[House]:
     """A house over this model server. `works=False`: nobody does until `open()`. `seconds` are the worker's.
@@ -212,7 +216,7 @@ async def open_house(
     real = await open_sqlite(directory / "understudy.db")
     opened = store(real._reader, real._writer)
     models = HttpModels(Upstream(name="upstream", base_url=model.base_url))
-    house = House(opened, models, places=places, owner=owner, clock=clock, **seconds)
+    house = House(opened, models, places=places, owner=owner, clock=clock, tools=Tools(tools), **seconds)
     if works:
         house.open()
     try:

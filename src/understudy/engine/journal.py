@@ -6,12 +6,14 @@ durable; and what is durable is published even if the caller is cancelled meanwh
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec.structs import replace
 
 from understudy.core.ids import RunId
 from understudy.core.run.machine import Decision
+from understudy.core.run.state import Note
 from understudy.engine.frames import fact_frames
 from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredRun
 
@@ -43,6 +45,7 @@ class Journal:
         owner: str | None = None,
         lease: Lease | Literal["keep"] | None = "keep",
         message_tokens: int = 0,
+        notes: Mapping[str, Note] | None = None,
     ) -> StoredRun:
         """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
         append = Append(
@@ -55,6 +58,7 @@ class Journal:
             owner=owner,
             lease=lease,
             message_tokens=message_tokens,
+            notes=notes or {},
         )
         appended = await asyncio.shield(self._append(append))
         kept = stored.lease if lease == "keep" else lease

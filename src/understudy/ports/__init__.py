@@ -53,6 +53,13 @@ from understudy.ports.store import (
     StoredRun,
     ThreadFilter,
 )
+from understudy.ports.tools import (
+    BuiltIn,
+    Emit,
+    Outcome,
+    ToolContext,
+    ToolFailed,
+)
 from understudy.ports.vectors import (
     ChangeStore,
     Chunk,
@@ -83,6 +90,7 @@ __all__ = [
     "BlobRefused",
     "BlobWriter",
     "Blobs",
+    "BuiltIn",
     "Bus",
     "ChangeStore",
     "Chunk",
@@ -95,6 +103,7 @@ __all__ = [
     "Embedders",
     "Embedding",
     "EmbeddingFailed",
+    "Emit",
     "FileStore",
     "Follower",
     "Forwarded",
@@ -112,6 +121,7 @@ __all__ = [
     "NewId",
     "NewRun",
     "NewStoreFile",
+    "Outcome",
     "PageQuery",
     "Passage",
     "Rows",
@@ -133,6 +143,8 @@ __all__ = [
     "ThreadFilter",
     "ThreadFull",
     "Tokens",
+    "ToolContext",
+    "ToolFailed",
     "UnknownModel",
     "VectorRows",
 ]

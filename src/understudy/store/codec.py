@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from understudy.core.run.state import Progress, RunSettings
+from understudy.core.run.state import Note, Progress, RunSettings
 from understudy.ports import Given
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message
@@ -20,6 +20,7 @@ decode_message: Final = msgspec.json.Decoder(Message).decode
 decode_run: Final = msgspec.json.Decoder(Run).decode
 decode_step: Final = msgspec.json.Decoder(RunStep).decode
 decode_settings: Final = msgspec.json.Decoder(RunSettings).decode
+decode_notes: Final = msgspec.json.Decoder(dict[str, Note]).decode
 decode_progress: Final = msgspec.json.Decoder(Progress).decode
 
 

@@ -81,7 +81,7 @@ def add_run(new: NewRun) -> Op[Begun]:
     # The run has the thread, or its place in the line, so these are let in where `add_message` may be refused.
     yield from insert_messages(run.thread_id, new.messages, behind)
     yield from note_assistant(run.thread_id, run.assistant_id)
-    yield from write_changes(RunState(run=run), begun.after, begun.facts, 0)
+    yield from write_changes(RunState(run=run), begun.after, begun.facts, 0, {})
     return Begun(seq=(yield from log_facts(run.id, 0, begun.facts)), waits=winner != run.id)
 
 
@@ -137,7 +137,7 @@ def append(append: Append) -> Op[Appended]:
         run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
         yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
-    yield from write_changes(append.before, written.after, written.facts, append.message_tokens)
+    yield from write_changes(append.before, written.after, written.facts, append.message_tokens, append.notes)
     yield from log_facts(append.run_id, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.
     released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None

@@ -1,5 +1,7 @@
 """Citations as models write them, and the text that streams while they do."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,7 +192,7 @@ MARKED = st.lists(
 @given(MARKED.map("".join), st.lists(st.integers(min_value=0, max_value=200), max_size=12))
 def test_however_a_text_is_cut_the_same_comes_out(text: str, cuts: list[int]) -> None:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+    pieces = [text[start:end] for start, end in pairwise(places)]
     whole = cited(text)
     assert cited(*pieces) == whole
     assert cited(*text) == whole

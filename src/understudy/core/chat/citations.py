@@ -1,8 +1,8 @@
 """What a model writes of citations -> markers in one form, each with its annotation, while the text still streams.
 
-The model is asked to write `【m:n†source】` and writes `[4:0†report.pdf]`, `【1】`, `[1]` or a marker without its end. All
-of them become `【m:n†source】`. What surely is a marker and points nowhere is left out. What may mean something else,
-such as `[1]`, is a marker only where there is such a passage, outside of code and of links.
+The model is asked to write `【m:n†source】` and writes `[4:0†report.pdf]`, `【1】`, `[1]` or a marker without its end.
+All of them become `【m:n†source】`. What surely is a marker and points nowhere is left out. What may mean something
+else, such as `[1]`, is a marker only where there is such a passage, outside of code and of links.
 """
 
 import re
@@ -31,7 +31,7 @@ def marker(turn: int, number: int) -> str:
 
 
 class Cited(Struct, frozen=True):
-    """A piece of the text as it is shown. The annotations' markers are in it; indexes count from the text's beginning."""
+    """A piece of the text as it is shown, and annotations of its markers; indexes are those of the whole text."""
 
     value: str
     annotations: tuple[FileCitation, ...] = ()

@@ -5,11 +5,12 @@ from typing import Final, TypeAlias
 
 from understudy.store.dialect import Dialect
 from understudy.store.migrations.m0001_first import first
+from understudy.store.migrations.m0004_notes import notes
 from understudy.store.operations import Op, Query
 
 Migration: TypeAlias = Callable[[Dialect], Sequence[str]]
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (first,)
+MIGRATIONS: Final[tuple[Migration, ...]] = (first, notes)
 
 
 class NewerDatabase(Exception):
