@@ -212,6 +212,11 @@ def thread_full() -> BadRequest:
     return BadRequest(f"A thread holds at most {MESSAGES_PER_THREAD_MAX} messages.")
 
 
+def store_expired(store_id: str) -> BadRequest:
+    """[attested]"""
+    return BadRequest(f"Vector store {store_id} is expired.")
+
+
 def cannot_cancel(status: str) -> Conflict:
     """[attested]"""
     return Conflict(f"Cannot cancel run with status '{status}'.")
