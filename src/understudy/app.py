@@ -100,11 +100,12 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
+        tools = Tools()
         owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, Tools(), clock=entropy.now, new_id=entropy.new_id)
+        loop = RunLoop(store, journal, bus, models, tokens, tools, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
@@ -114,6 +115,7 @@ class Understudy:
             runs=runs,
             models=models,
             tokens=tokens,
+            tools=tools,
             clock=entropy.now,
             new_id=entropy.new_id,
             run_lifetime_seconds=settings.run_lifetime_seconds,

@@ -5,6 +5,7 @@ from msgspec import Struct
 from understudy.core.chat.context import message_tokens
 from understudy.core.objects import new_message
 from understudy.engine.runs import Runs
+from understudy.engine.tools import Tools
 from understudy.ports import Bus, Clock, Models, NewId, Store, StoredMessage, Tokens
 from understudy.wire.messages import CreateMessage
 
@@ -15,6 +16,7 @@ class Services(Struct, frozen=True, kw_only=True):
     runs: Runs
     models: Models
     tokens: Tokens
+    tools: Tools
     clock: Clock
     new_id: NewId
     run_lifetime_seconds: int
