@@ -100,7 +100,7 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        tools = Tools()
+        tools = Tools(citation_details=settings.citation_details)
         owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
