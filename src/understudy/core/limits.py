@@ -41,6 +41,7 @@ CORRECTION_MAX: Final = 1.5
 CORRECTED_MODELS_MAX: Final = 1_000
 
 MARKER_LABEL_LENGTH_MAX: Final = 120  # characters of a citation's label, and so of a text that is held back for one
+CODE_HEAD_LENGTH_MAX: Final = 200  # characters of a call's arguments behind which the form of its code is known
 QUOTE_LENGTH_MAX: Final = 500  # characters of a passage that an annotation repeats, with `citation_details`
 FILE_SEARCH_RESULTS: Final = 20  # published: passages that a call finds unless the tool says how many
 FILE_SEARCH_RESULTS_SMALL: Final = 5  # the same for the gpt-3.5 family

@@ -146,6 +146,8 @@ class Reply:
     async def finish(self) -> None:
         """The model has said all: shows what was held back."""
         await self._show(self.turn.finish())
+        for call in self.calls.finish():
+            self.show_call(call)
 
     async def ensure_begun(self) -> None:
         """An empty answer is a message too, and the SDKs need one delta of it."""

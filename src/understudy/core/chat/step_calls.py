@@ -6,6 +6,7 @@ from typing import TypeAlias
 from msgspec import UNSET
 
 from understudy.core.chat.assemble import CallArguments, CallStarted
+from understudy.core.chat.code_input import CodeInput
 from understudy.core.chat.offers import BuiltInKind, Offer, search_options
 from understudy.core.run.state import RunSettings
 from understudy.wire.deltas import (
@@ -39,6 +40,8 @@ class StepCalls:
         self._kinds = {offer.function.name: offer.kind for offer in offers}
         self._ranking = search_options(settings).ranking_options
         self._by_index: dict[int, BuiltInKind] = {}
+        self._codes: dict[int, CodeInput] = {}
+        self._open_code: int | None = None
         self._outcomes: dict[int, ToolCall] = {}
         self._outputs: dict[int, list[_Output]] = {}
 
@@ -49,15 +52,24 @@ class StepCalls:
     def deltas(self, piece: CallStarted | CallArguments) -> Sequence[CallDelta]:
         match piece:
             case CallStarted(index=index, id=call_id, name=name):
-                kind = self._kinds.get(name)
+                kind, before = self._kinds.get(name), self.finish()
                 if kind is None:
-                    return [_function_started(index, call_id, name)]
+                    return [*before, _function_started(index, call_id, name)]
                 self._by_index[index] = kind
-                return [_tool_started(kind, index, call_id)]
+                if kind == "code_interpreter":
+                    self._codes[index], self._open_code = CodeInput(), index
+                return [*before, _tool_started(kind, index, call_id)]
             case CallArguments(index=index, arguments=arguments):
+                if index in self._codes:
+                    return _code_delta(index, self._codes[index].feed(arguments))
                 if index in self._by_index:
                     return ()
                 return [FunctionCallDelta(index=index, function=FunctionDeltaValue(arguments=arguments))]
+
+    def finish(self) -> Sequence[CallDelta]:
+        """What was held back of a call's code. The call is whole."""
+        index, self._open_code = self._open_code, None
+        return () if index is None else _code_delta(index, self._codes[index].finish())
 
     def add_output(self, index: int, output: LogsOutput | ImageOutput) -> CallDelta:
         """More of what a call of the code interpreter puts out. Logs that follow logs are one output."""
@@ -90,7 +102,8 @@ class StepCalls:
                     LogsOutput(logs="".join(output)) if isinstance(output, list) else output
                     for output in self._outputs.get(index, ())
                 ]
-                outcome = CodeOutcome(input=call.function.arguments, outputs=outputs)
+                code = self._codes.get(index)
+                outcome = CodeOutcome(input="" if code is None else code.code, outputs=outputs)
                 return CodeInterpreterCall(id=call.id, code_interpreter=outcome)
 
 
@@ -112,6 +125,10 @@ def whole_call(index: int, call: ToolCall) -> Sequence[CallDelta]:
                 _tool_started("code_interpreter", index, call_id),
                 CodeInterpreterCallDelta(index=index, code_interpreter=whole),
             ]
+
+
+def _code_delta(index: int, code: str) -> Sequence[CallDelta]:
+    return [CodeInterpreterCallDelta(index=index, code_interpreter=CodeDeltaValue(input=code))] if code else ()
 
 
 def _output_delta(index: int, output: LogsOutput | ImageOutput) -> LogsOutputDelta | ImageOutputDelta:
