@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -10,15 +11,20 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from understudy import __version__, entropy
 from understudy.api.edge import Edge, EdgeSettings
+from understudy.api.files import NOT_DOWNLOADED
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
+from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
+from understudy.engine.files import Files
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.sweep import Sweep
 from understudy.engine.tools import Tools
+from understudy.engine.uploads import Uploads
 from understudy.keys import Authenticator
 from understudy.model_tables import STAND_IN, UPSTREAM
 from understudy.models.http import HttpModels
@@ -28,10 +34,22 @@ from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
 from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
-from understudy.ports import Models, Store
+from understudy.ports import (
+    Blobs,
+    Embedder,
+    Embedders,
+    Embedding,
+    EmbeddingFailed,
+    Models,
+    Passage,
+    Search,
+    SearchRequest,
+    Store,
+)
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
 from understudy.tokens import SplintrTokens
+from understudy.tools.file_search import FileSearch
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -83,7 +101,9 @@ class Understudy:
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
-        self._edge = await self._assemble(store, bus, models)
+        blobs = await open_local_blobs(settings.files_dir)
+        opened.push_async_callback(blobs.close)
+        self._edge = await self._assemble(store, blobs, bus, models)
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -94,19 +114,22 @@ class Understudy:
         await self.drain()
         await self._open.aclose()
 
-    async def _assemble(self, store: Store, bus: MemoryBus, models: Models) -> Edge:
+    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models) -> Edge:
         settings = self._settings
         journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        tools = Tools(citation_details=settings.citation_details)
+        search = Unsearched()
+        tools = _tools(settings, store, search)
         owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, tools, clock=entropy.now, new_id=entropy.new_id)
-        sweep = Sweep(store, runs, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
+        files = Files(store, blobs, entropy.now, entropy.new_id)
+        images = Images(store, files, entropy.now)
+        loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=entropy.now, new_id=entropy.new_id)
+        sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
         services = Services(
@@ -122,6 +145,14 @@ class Understudy:
             body_bytes_max=settings.body_bytes_max,
             lenient=settings.unknown_keys == "drop",
             queue_when_busy=settings.busy_thread == "queue",
+            files=files,
+            uploads=Uploads(store, files, entropy.now, entropy.new_id, part_bytes_max=settings.part_bytes_max),
+            file_bytes_max=settings.file_bytes_max,
+            upload_bytes_max=settings.upload_bytes_max,
+            search=search,
+            embedders=WordsOnly(),
+            listed_files_only=settings.search_file_types == "listed",
+            download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
         return Edge(
             V1Answers(router(operations(services), version=__version__)),
@@ -130,6 +161,31 @@ class Understudy:
             clock=entropy.now,
             new_id=entropy.new_id,
         )
+
+
+class Unsearched(Search):
+    """Until branch search is merged."""
+
+    async def search(self, store_ids: Sequence[str], request: SearchRequest) -> Sequence[Passage]:
+        raise EmbeddingFailed("There is no search yet.", retryable=True)
+
+
+class WordsOnly(Embedders):
+    """Until branch search is merged."""
+
+    async def preferred(self) -> Embedder | None:
+        return None
+
+    async def of(self, embedding: Embedding) -> Embedder | None:
+        return None
+
+    async def close(self) -> None: ...
+
+
+def _tools(settings: Settings, store: Store, search: Search) -> Tools:
+    """The built-in tools that runs may use here."""
+    details = settings.citation_details
+    return Tools([FileSearch(store, store, search, entropy.now, details=details)], citation_details=details)
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

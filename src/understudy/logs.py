@@ -41,4 +41,6 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
         cache_logger_on_first_use=True,
     )
     # Libraries (uvicorn, aiohttp, asyncio) log through the standard library: their warnings are worth a line.
+    # The exception is python-multipart, which tells of each broken form: that is the client's, and told to the client.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.basicConfig(level=max(_LEVELS[level], logging.WARNING), stream=sys.stderr, force=True)

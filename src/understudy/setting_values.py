@@ -13,6 +13,7 @@ from msgspec import Meta
 __all__ = [
     "Bytes",
     "Count",
+    "FileBytes",
     "HeaderName",
     "HeaderValue",
     "Headers",
@@ -61,6 +62,9 @@ Lifetime: TypeAlias = Annotated[
 ]
 Bytes: TypeAlias = Annotated[
     int, Meta(ge=1024, le=2**30, extra={"words": "a whole number of bytes from 1024 to 1073741824"})
+]
+FileBytes: TypeAlias = Annotated[
+    int, Meta(ge=1024, le=2**40, extra={"words": "a whole number of bytes from 1024 to 1099511627776"})
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"words": "a whole number from 1 to 100000"})]
 NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1, extra={"words": "a text that is not empty"})]

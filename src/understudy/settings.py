@@ -20,6 +20,7 @@ from understudy.models.routes import Routes
 from understudy.setting_values import (
     Bytes,
     Count,
+    FileBytes,
     Headers,
     HeaderValue,
     HttpUrl,
@@ -52,6 +53,7 @@ class Group(Enum):
     MODEL = "Model server"
     STAND_IN = "Stand-in model"
     RUNS = "Runs"
+    FILES = "Files"
     WIRE = "Wire"
     LOG = "Log"
 
@@ -92,7 +94,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Path,
         _about(
             Group.FIRST,
-            "Directory of the database, the first key and the stand-in's weights.",
+            "Directory of the database, the files, the first key and the stand-in's weights.",
             default="$XDG_DATA_HOME/understudy, else ~/.local/share/understudy",
         ),
     ] = msgspec.field(default_factory=_data_dir)
@@ -157,6 +159,33 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "refuse"
 
+    file_bytes_max: Annotated[
+        FileBytes, _about(Group.FILES, "Largest file that is taken in one request, in bytes.")
+    ] = limits.FILE_BYTES_MAX
+    upload_bytes_max: Annotated[
+        FileBytes, _about(Group.FILES, "Largest file that is taken in parts (`/uploads`), in bytes.")
+    ] = limits.UPLOAD_BYTES_MAX
+    part_bytes_max: Annotated[
+        FileBytes, _about(Group.FILES, "Largest part of an upload, in bytes, unless it is the only one.")
+    ] = limits.PART_BYTES_MAX
+    download_assistants_files: Annotated[
+        bool,
+        _about(
+            Group.FILES,
+            "Whether the content of files that were uploaded with the purpose `assistants` or `user_data` can be "
+            "downloaded; the vendor's service refuses it.",
+        ),
+    ] = True
+
+    search_file_types: Annotated[
+        Literal["any", "listed"],
+        _about(
+            Group.FILES,
+            "Which files vector stores take: any, of which some turn out to be unreadable, or only those that the "
+            "vendor's service lists for search.",
+        ),
+    ] = "any"
+
     unknown_keys: Annotated[
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
@@ -191,6 +220,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def database(self) -> Path:
         """The SQLite file."""
         return self.data_dir / "understudy.db"
+
+    @property
+    def files_dir(self) -> Path:
+        """Where the content of files is kept."""
+        return self.data_dir / "files"
 
     @property
     def weights_dir(self) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from support.client import Answer, Client, Event
+from support.files import file_field, new_file, send_form
 from support.server import RunningServer
 from support.talk import WEATHER, Talk
 from support.vendor_shapes import DELETED, SHAPES, shape_faults
@@ -168,10 +169,36 @@ async def every_kind_of_object(client: Client) -> None:
         await client.get(f"/v1/models/{listed['id']}")
 
 
+async def every_kind_of_file(client: Client) -> None:
+    """Files and uploads, listed, named in other objects, and deleted; and refusals of them."""
+    file = await new_file(client, expires_after__anchor="created_at", expires_after__seconds="3600")
+    await client.get("/v1/files")
+    await client.get(f"/v1/files/{file['id']}")
+    image = {"type": "image_file", "image_file": {"file_id": file["id"]}}
+    message = {"role": "user", "content": [image], "attachments": [{"file_id": file["id"], "tools": []}]}
+    await client.post("/v1/threads/runs", {
+        "assistant_id": (await client.post("/v1/assistants", {"model": "m", "instructions": "x"}))["id"],
+        "thread": {"messages": [message]},
+    })  # fmt: skip
+    thread = await client.post("/v1/threads", {"messages": [message]})
+    await client.get(f"/v1/threads/{thread['id']}/messages")
+    given = {"filename": "a.txt", "purpose": "assistants", "bytes": 5, "mime_type": "text/plain"}
+    for ending in ("complete", "cancel"):
+        upload = await client.post("/v1/uploads", given)
+        path = f"/v1/uploads/{upload['id']}"
+        part = (await send_form(client, f"{path}/parts", file_field("data", b"Hello", "blob", None))).body
+        for _ in range(2):
+            await client.request("POST", f"{path}/{ending}", {"part_ids": [part["id"]]})
+    await send_form(client, "/v1/files")
+    await client.delete(f"/v1/files/{file['id']}")
+    await client.request("GET", f"/v1/files/{file['id']}")
+
+
 @pytest.fixture(scope="module")
 async def heard(shared: RunningServer) -> list[Heard]:
     client = ListeningClient(shared.client, [])
     await every_kind_of_object(client)
+    await every_kind_of_file(client)
     await every_kind_of_run(client)
     return client.heard
 
@@ -197,7 +224,7 @@ async def test_the_scenario_reaches_every_operation(shared: RunningServer, heard
     described = await shared.client.get("/openapi.json")
     document = Document(described)
     all_ids = {one["operationId"] for methods in described["paths"].values() for one in methods.values()}
-    untyped = {"createChatCompletion", "createEmbedding", "health", "readiness", "streamRun"}
+    untyped = {"createChatCompletion", "createEmbedding", "downloadFile", "health", "readiness", "streamRun"}
     assert all_ids - {document.operation(one)["operationId"] for one in heard} <= untyped
 
 

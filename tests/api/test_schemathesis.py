@@ -18,6 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from support.files import FORM, file_field, form, text_field
 from support.threaded import ThreadedServer, threaded_server
 
 # The last is left out for streams: the document shows an event's `data` as the object that its text is, as the vendor's
@@ -43,7 +44,12 @@ def places(server: ThreadedServer) -> dict[str, str]:
     path = f"/v1/threads/{run['thread_id']}"
     messages = server.request("GET", f"{path}/messages").body["data"]
     steps = server.request("GET", f"{path}/runs/{run['id']}/steps").body["data"]
+    sent = form(text_field("purpose", "assistants"), file_field("file", b"Hello", "a.txt", None))
+    file = server.request("POST", "/v1/files", raw=sent, headers=FORM).body["id"]
+    upload = {"filename": "a.txt", "purpose": "assistants", "bytes": 5, "mime_type": "text/plain"}
     return {
+        "file_id": file,
+        "upload_id": server.request("POST", "/v1/uploads", upload).body["id"],
         "assistant_id": assistant,
         "thread_id": run["thread_id"],
         "run_id": run["id"],

@@ -25,7 +25,7 @@ async def test_facts_are_kept_for_as_long_as_is_set_and_then_all_let_go(model: S
         runs = [await house.start_run() for _ in range(70)]  # more facts than one transaction takes
         for run in runs:
             await house.until(run, "completed")
-        sweep = Sweep(house.store, house.runs, house.clock, facts_keep_seconds=100)
+        sweep = Sweep(house.store, house.runs, house.files, house.clock, facts_keep_seconds=100)
         now += 99
         await sweep.prune()
         assert all([await house.facts(run) for run in runs])

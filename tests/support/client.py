@@ -1,5 +1,6 @@
 """A small HTTP client for tests: JSON in, JSON out, and event streams as lists."""
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -8,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-__all__ = ["Answer", "Client", "Event"]
+__all__ = ["Answer", "Client", "Download", "Event"]
 
 JsonBody = dict[str, Any] | list[Any] | None
 
@@ -35,6 +36,15 @@ class Event:
     name: str
     data: Any
     id: str = ""
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a request for bytes brought back."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class Client:
@@ -79,9 +89,14 @@ class Client:
     ) -> Answer:
         """Whatever the server answers, good or bad. `body=None` sends no body at all, `raw` these bytes as they are."""
         merged = {**self._headers, **(headers or {})}
-        sent: dict[str, Any] = {"json": body} if raw is None else {"data": raw}
+        sent: dict[str, Any] = {"json": body} if raw is None else {"data": io.BytesIO(raw)}
         async with self._session.request(method, self._url + path, params=params, headers=merged, **sent) as response:
             return Answer(response.status, response.headers, await response.json(content_type=None))
+
+    async def download(self, path: str, *, method: str = "GET") -> Download:
+        """The bytes of an answer that is no JSON."""
+        async with self._session.request(method, self._url + path, headers=self._headers) as response:
+            return Download(response.status, response.headers, await response.read())
 
     async def stream(self, path: str, body: dict[str, Any] | None = None) -> list[Event]:
         """All events of a stream, to its end. `stream: true` is added to the body."""

@@ -19,9 +19,12 @@ from support.model_server import ScriptedModel
 from support.store import assistant, message, thread
 from support.talk import polled
 from understudy import entropy
+from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
 from understudy.core.ids import ProjectId, RunId, ThreadId
 from understudy.core.run.defaults import new_run, run_settings
+from understudy.engine.files import Files
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -30,7 +33,7 @@ from understudy.engine.sweep import Sweep
 from understudy.engine.tools import Tools
 from understudy.models.http import HttpModels
 from understudy.models.upstream import Upstream
-from understudy.ports import BuiltIn, Clock, Lease, LoggedFact, Store, StoredRun, StoreUnavailable
+from understudy.ports import Blobs, BuiltIn, Clock, Lease, LoggedFact, Store, StoredRun, StoreUnavailable
 from understudy.store.operations import Op
 from understudy.store.sqlite import SqliteStore, open_sqlite
 from understudy.tokens import SplintrTokens
@@ -71,6 +74,7 @@ class House:
     def __init__(
         self,
         store: FaultyStore,
+        blobs: Blobs,
         models: HttpModels,
         *,
         places: int,
@@ -84,6 +88,7 @@ class House:
         self.store = store
         self.bus = MemoryBus(self.clock)
         self.models = models
+        self.files = Files(store, blobs, self.clock, entropy.new_id)
         self.journal = Journal(store, self.bus, self.clock)
         self.worker = Worker(store, self.journal, self.bus, self.clock, owner=owner, places=places, **seconds)
         self.runs = Runs(store, self.journal, self.bus, self.worker, self.clock)
@@ -94,6 +99,7 @@ class House:
             models,
             tokens(),
             tools,
+            Images(store, self.files, self.clock),
             clock=self.clock,
             new_id=entropy.new_id,
             retry_seconds=0.01,
@@ -102,7 +108,7 @@ class House:
     def open(self) -> None:
         """Its worker begins."""
         self._works = True
-        self.worker.start(self.loop, Sweep(self.store, self.runs, self.clock))
+        self.worker.start(self.loop, Sweep(self.store, self.runs, self.files, self.clock))
 
     async def stop(self) -> None:
         """Its worker ends as that of a process does that is asked to."""
@@ -232,7 +238,8 @@ async def open_house(
     real = await open_sqlite(directory / "understudy.db")
     opened = store(real._reader, real._writer)
     models = HttpModels(Upstream(name="upstream", base_url=model.base_url))
-    house = House(opened, models, places=places, owner=owner, clock=clock, tools=Tools(tools(opened)), **seconds)
+    blobs = await open_local_blobs(directory / "files")
+    house = House(opened, blobs, models, places=places, owner=owner, clock=clock, tools=Tools(tools(opened)), **seconds)
     if works:
         house.open()
     try:

@@ -12,14 +12,28 @@ from msgspec.structs import replace
 from understudy.core.ids import PREFIXES, Kind, ProjectId, RunId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Discarded, Fact, MessageFact, Progress, RunFact, RunSettings, RunState, StepFact
-from understudy.ports import Append, Given, Lease, NewRun, Store, StoredAssistant, StoredMessage
+from understudy.ports import (
+    Append,
+    Blob,
+    Given,
+    Lease,
+    NewRun,
+    Store,
+    StoredAssistant,
+    StoredFile,
+    StoredMessage,
+    StoredPart,
+    StoredUpload,
+)
 from understudy.store.sqlite import open_sqlite
 from understudy.wire.assistants import Assistant
+from understudy.wire.files import File
 from understudy.wire.messages import Message, TextPart, TextValue
 from understudy.wire.runs import Run, RunStatus, Truncation, Usage
 from understudy.wire.steps import CreatedMessage, MessageCreation, RunStep, ToolCalls
 from understudy.wire.threads import Thread
-from understudy.wire.tools import Function, FunctionTool, ToolResources
+from understudy.wire.tools import CodeInterpreterResources, Function, FunctionTool, ToolResources
+from understudy.wire.uploads import Upload, UploadPart
 
 E = TypeVar("E", bound=Exception)
 ENGINES = ("sqlite",)
@@ -175,6 +189,41 @@ def open_message(of: Run) -> Message:
         assistant_id=of.assistant_id,
         run_id=of.id,
     )
+
+
+def stored_file(blob: str = "", *, mime_type: str = "text/plain", **fields: object) -> StoredFile:
+    """A file whose content is not asked for."""
+    made = File(id=fresh("file"), bytes=5, created_at=NOON, filename="a.txt", purpose="assistants")
+    return StoredFile(file=replace(made, **fields), blob=blob or fresh("request"), mime_type=mime_type)
+
+
+def upload(**fields: object) -> StoredUpload:
+    made = Upload(
+        id=fresh("upload"),
+        bytes=10,
+        created_at=NOON,
+        expires_at=NOON + 3600,
+        filename="a.txt",
+        purpose="assistants",
+    )
+    return StoredUpload(upload=replace(made, **fields), mime_type="text/plain")
+
+
+def stored_part(of: StoredUpload, blob: str = "", *, bytes_: int = 5) -> StoredPart:
+    part = UploadPart(id=fresh("part"), created_at=NOON, upload_id=of.upload.id)
+    return StoredPart(part=part, blob=Blob(key=blob or fresh("request"), bytes=bytes_, md5="0" * 32))
+
+
+def with_files(*file_ids: str) -> ToolResources:
+    return ToolResources(code_interpreter=CodeInterpreterResources(file_ids=list(file_ids)))
+
+
+async def add_file(store: Store, project: ProjectId = PROJECT, **fields: object) -> str:
+    """The id of a new file."""
+    stored = stored_file(**fields)
+    await store.expect_blob(stored.blob, until=NOON + 3600)
+    await store.add_file(project, stored)
+    return stored.file.id
 
 
 class Life:

@@ -28,10 +28,16 @@ class ThreadedServer:
         self.key = running.key
 
     def request(
-        self, method: str, path: str, body: JsonBody = None, *, params: Mapping[str, str | int] | None = None
+        self,
+        method: str,
+        path: str,
+        body: JsonBody = None,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        **sent: Any,
     ) -> Answer:
         async def ask() -> Answer:
-            return await self._running.client.request(method, path, body, params=params)
+            return await self._running.client.request(method, path, body, params=params, **sent)
 
         return self._portal.call(ask)
 

@@ -120,6 +120,9 @@ THREAD = record(
 PART = either(
     record({"type": one_of("text"), "text": record({"value": TEXT, "annotations": listed({"type": "object"})})}),
     record({"type": one_of("refusal"), "refusal": TEXT}),
+    record(
+        {"type": one_of("image_file"), "image_file": record({"file_id": TEXT, "detail": one_of("auto", "low", "high")})}
+    ),
     record({"type": one_of("image_url"), "image_url": record({"url": TEXT, "detail": one_of("auto", "low", "high")})}),
 )
 MESSAGE = record(
@@ -230,6 +233,45 @@ STEP = record(
     }
 )
 
+# --- files
+
+FILE = record(
+    {
+        "id": TEXT,
+        "object": one_of("file"),
+        "bytes": INTEGER,
+        "created_at": TIME,
+        "filename": TEXT,
+        "purpose": one_of(
+            "assistants",
+            "assistants_output",
+            "batch",
+            "batch_output",
+            "fine-tune",
+            "fine-tune-results",
+            "vision",
+            "user_data",
+            "evals",  # not in the description of answers, only in that of requests
+        ),
+        "status": one_of("uploaded", "processed", "error"),
+    },
+    {"expires_at": TIME},
+)
+UPLOAD = record(
+    {
+        "id": TEXT,
+        "object": one_of("upload"),
+        "bytes": INTEGER,
+        "created_at": TIME,
+        "expires_at": TIME,
+        "filename": TEXT,
+        "purpose": TEXT,
+        "status": one_of("pending", "completed", "cancelled", "expired"),
+        "file": or_null(FILE),
+    }
+)
+PART_OF_UPLOAD = record({"id": TEXT, "object": one_of("upload.part"), "created_at": TIME, "upload_id": TEXT})
+
 # --- deltas
 
 MESSAGE_DELTA = record(
@@ -282,6 +324,10 @@ SHAPES: dict[str, Shape] = {
     "thread.message.delta": MESSAGE_DELTA,
     "thread.run.step.delta": STEP_DELTA,
     **{name: record({"id": TEXT, "object": one_of(name), "deleted": {"const": True}}) for name in DELETED},
+    # A deleted file calls itself as one that is there.
+    "file": either(FILE, record({"id": TEXT, "object": one_of("file"), "deleted": {"const": True}})),
+    "upload": UPLOAD,
+    "upload.part": PART_OF_UPLOAD,
     "model": record({"id": TEXT, "object": one_of("model"), "created": INTEGER, "owned_by": TEXT}),
 }
 ERROR = record({"error": record({"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)})})

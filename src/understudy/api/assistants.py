@@ -7,7 +7,7 @@ from starlette.responses import Response
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.references import check_resources
+from understudy.api.references import check_references
 from understudy.api.respond import answer, found
 from understudy.api.services import Services
 from understudy.core import errors
@@ -25,10 +25,13 @@ class Assistants:
     async def create(self, request: Request) -> Response:
         services = self._services
         body = await read_body(services, request, CreateAssistant)
-        check_resources(body.tool_resources)
+        await check_references(services, caller(request).project, body.tool_resources)
         assistant = new_assistant(body, assistant_id=services.new_id("assistant"), at=services.now())
         stored = StoredAssistant(assistant=assistant, given=Given(temperature=body.temperature, top_p=body.top_p))
-        await services.store.add_assistant(caller(request).project, stored)
+        try:
+            await services.store.add_assistant(caller(request).project, stored)
+        except Missing as missing:  # a file that was deleted meanwhile
+            raise errors.no_such(missing.kind, missing.id) from None
         return answer(assistant)
 
     async def list(self, request: Request) -> Response:
@@ -43,7 +46,7 @@ class Assistants:
     async def update(self, request: Request) -> Response:
         assistant_id = path_id(request, "assistant")
         body = await read_body(self._services, request, UpdateAssistant, optional=True)
-        check_resources(body.tool_resources)
+        await check_references(self._services, caller(request).project, body.tool_resources)
 
         def change(before: StoredAssistant) -> StoredAssistant:
             sampling = Given(
@@ -54,8 +57,8 @@ class Assistants:
 
         try:
             stored = await self._services.store.update_assistant(caller(request).project, assistant_id, change)
-        except Missing:
-            raise errors.no_such("assistant", assistant_id) from None
+        except Missing as missing:
+            raise errors.no_such(missing.kind, missing.id) from None
         return answer(stored.assistant)
 
     async def delete(self, request: Request) -> Response:

@@ -13,7 +13,7 @@ from understudy.api.caller import SCOPE_KEY, Beta, Caller, beta_of
 from understudy.api.respond import answer, error_envelope
 from understudy.core import errors
 from understudy.core.ids import ProjectId
-from understudy.ports import Clock, NewId, StoreUnavailable
+from understudy.ports import BlobRefused, Clock, NewId, StoreUnavailable
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class Edge:
             await self._serve(scope, receive, reply.send)
         except errors.ApiError as error:
             await reply.error(error, scope, receive)
-        except StoreUnavailable as error:
+        except (StoreUnavailable, BlobRefused) as error:
             log.warning("store_unavailable", request_id=reply.request_id, reason=str(error))
             unavailable = errors.Unavailable("The server cannot read or write its data just now.")
             await reply.error(unavailable, scope, receive)
@@ -131,7 +131,9 @@ class _Reply:
         if self._status is not None:
             # The answer has begun, so the error cannot be told; breaking off is how the client learns of it.
             raise error
-        await answer(error_envelope(error), status=error.status)(scope, receive, self.send)
+        # Whoever has not sent its body in time is not waited for to send the rest.
+        headers = {"connection": "close"} if isinstance(error, errors.TooSlow) else None
+        await answer(error_envelope(error), status=error.status, headers=headers)(scope, receive, self.send)
 
     def log(self, scope: Scope) -> None:
         headers = Headers(scope=scope)

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from understudy.api.services import Services
 from understudy.core import errors
-from understudy.ports import StoreUnavailable
+from understudy.ports import BlobRefused, StoreUnavailable
 
 _encode = msgspec.json.Encoder().encode
 
@@ -21,6 +21,7 @@ class Health:
     async def ready(self, _: Request) -> Response:
         try:
             await self._services.store.check()
-        except StoreUnavailable as error:
+            await self._services.files.check()
+        except (StoreUnavailable, BlobRefused) as error:
             raise errors.Unavailable(f"The store is not available: {error}") from None
         return Response(_encode({"status": "ready"}), media_type="application/json")

@@ -8,7 +8,7 @@ from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.references import check_messages
+from understudy.api.references import check_references
 from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
@@ -28,11 +28,12 @@ class Messages:
         thread_id = path_id(request, "thread")
         queue = may_queue(self._services, request)
         body = await read_body(self._services, request, CreateMessage)
-        await self._need_thread(caller(request).project, thread_id)
-        check_messages([body])
+        project = caller(request).project
+        await self._need_thread(project, thread_id)
+        await check_references(self._services, project, messages=[body])
         stored = self._services.message(body, thread_id)
         try:
-            await self._services.store.add_message(caller(request).project, stored, queue=queue)
+            await self._services.store.add_message(project, stored, queue=queue)
         except (Missing, ThreadBusy, ThreadFull) as error:
             raise refusal(error, adding="message") from None
         return answer(stored.message)

@@ -84,9 +84,15 @@ def _operation(operation: Operation, schemas: "_Schemas") -> JsonObject:
         "responses": {"200": _answer(operation, schemas), "4XX": error, "5XX": error},
     }
     if operation.body is not None:
-        content = _json(schemas.ref(operation.body))
-        described["requestBody"] = {"required": operation.body_required, "content": content}
+        described["requestBody"] = {"required": operation.body_required, "content": _body(operation, schemas)}
     return described
+
+
+def _body(operation: Operation, schemas: "_Schemas") -> JsonObject:
+    assert operation.body is not None
+    if operation.file_field is None:
+        return _json(schemas.ref(operation.body))
+    return {"multipart/form-data": {"schema": schemas.form(operation.body, operation.file_field)}}
 
 
 def _answer(operation: Operation, schemas: "_Schemas") -> JsonObject:
@@ -95,6 +101,8 @@ def _answer(operation: Operation, schemas: "_Schemas") -> JsonObject:
         content |= _json(_ref(_page_name(operation)))
     elif operation.answer is not None:
         content |= _json(schemas.ref(operation.answer))
+    if operation.downloads:
+        content["*/*"] = {"schema": {"type": "string", "contentMediaType": "application/octet-stream"}}
     if operation.streams:
         content["text/event-stream"] = {"schema": _ref("StreamEvent")}
     return {"description": "OK", "content": content} if content else {"description": "OK"}
@@ -179,6 +187,16 @@ class _Schemas:
     def properties(self, struct: type[Struct]) -> dict[str, JsonObject]:
         properties: dict[str, JsonObject] = self._schemas[struct]["properties"]
         return properties
+
+    def form(self, struct: type[Struct], file_field: str) -> JsonObject:
+        """The fields of a form, the file first."""
+        file = {"type": "string", "contentMediaType": "application/octet-stream"}
+        fields = self._schemas[struct]
+        return {
+            **fields,
+            "properties": {file_field: file, **fields["properties"]},
+            "required": [file_field, *fields.get("required", [])],
+        }
 
     def page(self, item: type[Struct]) -> JsonObject:
         """The list envelope with its items' type, which the struct, whose items are JSON already, does not know."""

@@ -20,6 +20,10 @@ _FIELDS: dict[Kind, str] = {
     "message": "message_id",
     "run": "run_id",
     "step": "step_id",
+    "file": "file_id",
+    "vector store": "vector_store_id",
+    "file batch": "batch_id",
+    "upload": "upload_id",
 }
 
 
@@ -31,11 +35,12 @@ def path_id(request: Request, kind: Kind) -> str:
     """
     field = _FIELDS[kind]
     id_: str = request.path_params[field]
-    if id_.startswith(PREFIXES[kind].rstrip("_")):
+    prefix = PREFIXES[kind].rstrip("_-")
+    if id_.startswith(prefix):
         return id_
     if id_.startswith(tuple(PREFIXES.values())):
         raise errors.no_such(kind, id_)
-    raise errors.wrong_prefix(field, id_, PREFIXES[kind].rstrip("_"))
+    raise errors.wrong_prefix(field, id_, prefix)
 
 
 async def read_bytes(request: Request, limit: int) -> bytes:

@@ -12,6 +12,7 @@ from understudy.core.run.machine import TERMINAL
 from understudy.ports import Missing, ThreadBusy, ThreadFull
 from understudy.wire.base import Object
 from understudy.wire.runs import Run, RunStatus
+from understudy.wire.vector_stores import VectorStoreFile, VectorStoreFileBatch
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,6 +34,12 @@ def answer_run(shown: Run | bytes) -> Response:
     """A run; while it has not ended the SDKs' pollers are told when to ask again."""
     status = shown.status if isinstance(shown, Run) else _status_of(shown).status
     return answer(shown, headers={} if status in TERMINAL else {"openai-poll-after-ms": str(POLL_AFTER_MS)})
+
+
+def answer_pollable(shown: VectorStoreFile | VectorStoreFileBatch) -> Response:
+    """While it is being indexed the SDKs' pollers are told when to ask again."""
+    headers = {"openai-poll-after-ms": str(POLL_AFTER_MS)} if shown.status == "in_progress" else {}
+    return answer(shown, headers=headers)
 
 
 def found(body: bytes | None, kind: Kind, id_: str) -> bytes:

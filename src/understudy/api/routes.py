@@ -6,32 +6,35 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 import msgspec
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from understudy.api.assistants import Assistants
+from understudy.api.files import FileRoutes
 from understudy.api.health import Health
 from understudy.api.messages import Messages
 from understudy.api.models import ModelRoutes
 from understudy.api.openapi import document
 from understudy.api.operation import Handler, Operation
+from understudy.api.operation import made_operation as _op
 from understudy.api.runs import RunRoutes
 from understudy.api.services import Services
 from understudy.api.steps import Steps
 from understudy.api.threads import Threads
+from understudy.api.uploads import UploadRoutes
+from understudy.api.vector_store_routes import vector_store_operations
 from understudy.core import errors
 from understudy.wire.assistants import Assistant, CreateAssistant, UpdateAssistant
 from understudy.wire.base import Deleted
+from understudy.wire.files import CreateFile, File, ListFilesQuery
 from understudy.wire.lists import (
     IncludeQuery,
     ListMessagesQuery,
     ListQuery,
     ListStepsQuery,
     ListThreadsQuery,
-    Page,
     RunQuery,
 )
 from understudy.wire.messages import CreateMessage, Message, UpdateMessage
@@ -39,8 +42,8 @@ from understudy.wire.models import Model, Models
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
 from understudy.wire.steps import RunStep
 from understudy.wire.threads import CreateThread, Thread, UpdateThread
+from understudy.wire.uploads import AddUploadPart, CompleteUpload, CreateUpload, Upload, UploadPart
 
-OPTIONAL_BODIES = (None, CreateThread, UpdateThread, UpdateAssistant, UpdateMessage, UpdateRun)
 _V1_FILES = re.compile(r"^/(assistants/[^/]+|threads/[^/]+/messages/[^/]+)/files(/[^/]*)?$")
 _V1_FILES_HINT = " In v2 files hang on 'tool_resources' of assistants and threads, and on 'attachments' of messages."
 
@@ -52,6 +55,9 @@ def operations(services: Services) -> Sequence[Operation]:
         *_messages(Messages(services)),
         *_threads(Threads(services)),
         *_assistants(Assistants(services)),
+        *_files(FileRoutes(services)),
+        *_uploads(UploadRoutes(services)),
+        *vector_store_operations(services),
         *_models(ModelRoutes(services)),
         *_health(Health(services)),
     ]
@@ -202,6 +208,61 @@ def _assistants(assistants: Assistants) -> Sequence[Operation]:
     ]
 
 
+def _files(files: FileRoutes) -> Sequence[Operation]:
+    file = "/files/{file_id}"
+    return [
+        _op("GET", file, "retrieveFile", "Retrieve a file.", files.retrieve, answer=File),
+        _op("DELETE", file, "deleteFile", "Delete a file, also where it is used.", files.delete, answer=Deleted),
+        _op("GET", f"{file}/content", "downloadFile", "Download a file's content.", files.content, downloads=True),
+        _op(
+            "POST",
+            "/files",
+            "createFile",
+            "Upload a file.",
+            files.create,
+            body=CreateFile,
+            file_field="file",
+            answer=File,
+        ),
+        _op("GET", "/files", "listFiles", "List files.", files.list, query=ListFilesQuery, item=File),
+    ]
+
+
+def _uploads(uploads: UploadRoutes) -> Sequence[Operation]:
+    upload = "/uploads/{upload_id}"
+    return [
+        _op(
+            "POST",
+            f"{upload}/parts",
+            "addUploadPart",
+            "Add a part to an upload.",
+            uploads.add_part,
+            body=AddUploadPart,
+            file_field="data",
+            answer=UploadPart,
+        ),
+        _op(
+            "POST",
+            f"{upload}/complete",
+            "completeUpload",
+            "Make a file of an upload's parts.",
+            uploads.complete,
+            body=CompleteUpload,
+            answer=Upload,
+        ),
+        _op("POST", f"{upload}/cancel", "cancelUpload", "Cancel an upload.", uploads.cancel, answer=Upload),
+        _op(
+            "POST",
+            "/uploads",
+            "createUpload",
+            "Begin an upload of a file in parts.",
+            uploads.create,
+            body=CreateUpload,
+            answer=Upload,
+        ),
+    ]
+
+
 def _models(models: ModelRoutes) -> Sequence[Operation]:
     return [
         _op("GET", "/models", "listModels", "List the model servers' models.", models.list, answer=Models),
@@ -222,38 +283,6 @@ def _health(health: Health) -> Sequence[Operation]:
         _op("GET", "/healthz", "health", "Whether the process answers.", health.alive),
         _op("GET", "/readyz", "readiness", "Whether the server can read and write.", health.ready),
     ]
-
-
-def _op(
-    method: str,
-    path: str,
-    id_: str,
-    summary: str,
-    handler: Handler,
-    *,
-    body: type[Struct] | None = None,
-    query: type[Struct] | None = None,
-    answer: type[Struct] | None = None,
-    item: type[Struct] | None = None,
-    streams: bool = False,
-    queues: bool = False,
-) -> Operation:
-    """`item` makes the answer a page of such objects."""
-    return Operation(
-        method=method,
-        path=path,
-        id=id_,
-        summary=summary,
-        tag=path.split("/")[1].capitalize(),
-        handler=handler,
-        body=body,
-        body_required=body not in OPTIONAL_BODIES,
-        query=query,
-        answer=Page if item is not None else answer,
-        item=item,
-        streams=streams,
-        queues=queues,
-    )
 
 
 def router(table: Sequence[Operation], *, version: str) -> Router:

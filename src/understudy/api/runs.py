@@ -8,7 +8,7 @@ from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.references import check_messages, check_resources
+from understudy.api.references import check_references
 from understudy.api.respond import answer_run, found, refusal
 from understudy.api.services import Services
 from understudy.api.sse import EventStream
@@ -42,7 +42,7 @@ class RunRoutes:
         body = await read_body(services, request, CreateRun)
         if not await services.store.thread_exists(project, thread_id):
             raise errors.no_such("thread", thread_id)
-        check_messages(body.additional_messages or ())
+        await check_references(services, project, messages=body.additional_messages or ())
         run, settings = await self._new_run(project, body, thread_id)
         if built_in_kinds(settings):
             shown = await services.store.body("thread", project, None, thread_id)
@@ -59,9 +59,7 @@ class RunRoutes:
         services, project = self._services, caller(request).project
         body = await read_body(services, request, CreateThreadAndRun)
         new = body.thread or CreateThread()
-        check_resources(body.tool_resources)
-        check_resources(new.tool_resources)
-        check_messages(new.messages or ())
+        await check_references(services, project, body.tool_resources, new.tool_resources, messages=new.messages or ())
         thread = new_thread(
             new, thread_id=services.new_id("thread"), at=services.now(), run_resources=body.tool_resources
         )
@@ -70,7 +68,7 @@ class RunRoutes:
         messages = tuple(services.message(message, thread.id) for message in new.messages or ())
         try:
             moved = await services.runs.start(project, run, settings, messages=messages, thread=thread)
-        except ThreadFull as error:
+        except (Missing, ThreadFull) as error:
             raise refusal(error, adding="run") from None
         return self._answer(moved, stream=body.stream, first=sse_object("thread.created", thread))
 

@@ -4,9 +4,12 @@ from msgspec import Struct
 
 from understudy.core.chat.context import message_tokens
 from understudy.core.objects import new_message
+from understudy.engine.files import Files
 from understudy.engine.runs import Runs
 from understudy.engine.tools import Tools
-from understudy.ports import Bus, Clock, Models, NewId, Store, StoredMessage, Tokens
+from understudy.engine.uploads import Uploads
+from understudy.ports import Bus, Clock, Embedders, Models, NewId, Search, Store, StoredMessage, Tokens
+from understudy.wire.files import StoredPurpose
 from understudy.wire.messages import CreateMessage
 
 
@@ -23,6 +26,14 @@ class Services(Struct, frozen=True, kw_only=True):
     body_bytes_max: int
     lenient: bool
     queue_when_busy: bool
+    files: Files
+    uploads: Uploads
+    file_bytes_max: int
+    upload_bytes_max: int
+    download_refused: frozenset[StoredPurpose]
+    search: Search
+    embedders: Embedders
+    listed_files_only: bool
 
     def now(self) -> int:
         return int(self.clock())

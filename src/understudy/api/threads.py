@@ -6,7 +6,7 @@ from starlette.responses import Response
 from understudy.api.caller import caller
 from understudy.api.lists import answer_rows
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.references import check_messages, check_resources
+from understudy.api.references import check_references
 from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
@@ -24,13 +24,13 @@ class Threads:
     async def create(self, request: Request) -> Response:
         services = self._services
         body = await read_body(services, request, CreateThread, optional=True)
-        check_resources(body.tool_resources)
-        check_messages(body.messages or ())
+        project = caller(request).project
+        await check_references(services, project, body.tool_resources, messages=body.messages or ())
         thread = new_thread(body, thread_id=services.new_id("thread"), at=services.now())
         messages = [services.message(message, thread.id) for message in body.messages or ()]
         try:
-            await services.store.add_thread(caller(request).project, thread, messages)
-        except ThreadFull as error:
+            await services.store.add_thread(project, thread, messages)
+        except (Missing, ThreadFull) as error:
             raise refusal(error, adding="message") from None
         return answer(thread)
 
@@ -49,13 +49,13 @@ class Threads:
     async def update(self, request: Request) -> Response:
         thread_id = path_id(request, "thread")
         body = await read_body(self._services, request, UpdateThread, optional=True)
-        check_resources(body.tool_resources)
+        await check_references(self._services, caller(request).project, body.tool_resources)
         try:
             thread = await self._services.store.update_thread(
                 caller(request).project, thread_id, lambda before: changed_thread(before, body)
             )
-        except Missing:
-            raise errors.no_such("thread", thread_id) from None
+        except Missing as missing:
+            raise errors.no_such(missing.kind, missing.id) from None
         return answer(thread)
 
     async def delete(self, request: Request) -> Response:

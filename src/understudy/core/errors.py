@@ -6,8 +6,10 @@
     │   └── Conflict ............... the object's state forbids it (400, never 409: the SDKs retry 409)
     ├── Unauthorized ............... 401 invalid_api_key
     ├── NotFound ................... 404
+    ├── TooSlow .................... 408
     ├── MethodNotAllowed ........... 405
     ├── TooLarge ................... 413
+    ├── UnsupportedMedia ........... 415
     ├── InternalError .............. 500 server_error
     └── Unavailable ................ 503 server_error
 
@@ -17,7 +19,7 @@ Texts marked [attested] were reported from the vendor's service; clients match t
 from collections.abc import Sequence
 from typing import Final
 
-from understudy.core.limits import MESSAGES_PER_THREAD_MAX
+from understudy.core.limits import FILES_PER_STORE_MAX, MESSAGES_PER_THREAD_MAX
 
 __all__ = [
     "ApiError",
@@ -28,8 +30,10 @@ __all__ = [
     "MethodNotAllowed",
     "NotFound",
     "TooLarge",
+    "TooSlow",
     "Unauthorized",
     "Unavailable",
+    "UnsupportedMedia",
 ]
 
 HELP_URL: Final = "https://platform.openai.com/account/api-keys"
@@ -100,6 +104,18 @@ class TooLarge(ApiError):
     type = "invalid_request_error"
 
 
+class TooSlow(ApiError):
+    """The body has not come. The SDKs retry it."""
+
+    status = 408
+    type = "invalid_request_error"
+
+
+class UnsupportedMedia(ApiError):
+    status = 415
+    type = "invalid_request_error"
+
+
 class InternalError(ApiError):
     def __init__(self) -> None:
         super().__init__(CRASHED)
@@ -140,7 +156,9 @@ def wrong_header(name: str, choices: Sequence[str]) -> BadRequest:
 
 
 def no_such(kind: str, id_: str) -> NotFound:
-    """[attested] for assistants and threads; runs, messages, steps and stores by analogy."""
+    """[attested] for assistants, threads and files; runs, messages, steps, stores and uploads by analogy."""
+    if kind == "file":
+        return no_such_file(id_)
     return NotFound(f"No {kind} found with id '{id_}'.")
 
 
@@ -152,6 +170,11 @@ def no_such_cursor(kind: str, id_: str, param: str) -> BadRequest:
 def no_such_file(id_: str) -> NotFound:
     """[attested] No full stop."""
     return NotFound(f"No such File object: {id_}", param="id")
+
+
+def no_such_store_file(file_id: str, store_id: str) -> NotFound:
+    """[attested]"""
+    return NotFound(f"No file found with id '{file_id}' in vector store '{store_id}'.")
 
 
 def wrong_prefix(field: str, id_: str, prefix: str) -> InvalidField:
@@ -195,6 +218,102 @@ def events_gone(run_id: str) -> NotFound:
     return NotFound(f"The events of run '{run_id}' are no longer kept; its messages and steps are.")
 
 
+# --- files and uploads
+
+
+def unreadable_form(reason: str) -> BadRequest:
+    """Ours, in the manner of the refusal of a JSON body. `reason` is a clause, as in "it ended early"."""
+    return BadRequest(
+        "We could not parse the multipart form of your request. (HINT: This likely means you aren't using your HTTP "
+        f"library correctly. The API expects multipart/form-data, but {reason}.)"
+    )
+
+
+def no_form() -> UnsupportedMedia:
+    return UnsupportedMedia("Files are sent as multipart/form-data, with a boundary in the content type.")
+
+
+def body_too_slow() -> TooSlow:
+    return TooSlow("The rest of the request body has not come in time.")
+
+
+def given_twice(field: str) -> InvalidField:
+    """Ours: the API takes one file in a request."""
+    return InvalidField(f"Duplicate parameter: '{field}'. It may be given once.", param=field, code="invalid_value")
+
+
+def file_too_large(bytes_max: int) -> TooLarge:
+    return TooLarge(f"The file is larger than the {bytes_max} bytes that this server accepts.", param="file")
+
+
+def part_too_large(bytes_max: int) -> TooLarge:
+    return TooLarge(
+        f"The part is larger than the {bytes_max} bytes that this server accepts of one that is not the whole upload.",
+        param="data",
+    )
+
+
+def part_beyond_upload(bytes_: int) -> TooLarge:
+    return TooLarge(f"The part is larger than the whole upload, which is to have {bytes_} bytes.", param="data")
+
+
+def download_refused(purpose: str) -> BadRequest:
+    """[attested]"""
+    return BadRequest(f"Not allowed to download files of purpose: {purpose}")
+
+
+def upload_ended(to: str, status: str) -> Conflict:
+    """By analogy with runs. `to` is what was to be done: `complete`, `cancel`, `add a part to`."""
+    return Conflict(f"Cannot {to} upload with status '{status}'.")
+
+
+def upload_full() -> Conflict:
+    return Conflict("The upload holds more parts, or more bytes in them, than it can need.")
+
+
+def no_such_part(part_id: str, upload_id: str) -> NotFound:
+    """By analogy with files in vector stores."""
+    return NotFound(f"No part found with id '{part_id}' in upload '{upload_id}'.")
+
+
+def part_twice(number: int, part_id: str) -> InvalidField:
+    return InvalidField(
+        f"Invalid 'part_ids[{number}]': '{part_id}' is given twice.", param=f"part_ids[{number}]", code="invalid_value"
+    )
+
+
+def wrong_total(expected: int, got: int) -> BadRequest:
+    return BadRequest(
+        f"The parts have {got} bytes together, but the upload was created with {expected} bytes.", param="part_ids"
+    )
+
+
+def wrong_md5(got: str) -> InvalidField:
+    return InvalidField(f"Invalid 'md5': the parts together have '{got}'.", param="md5", code="invalid_value")
+
+
+# --- the state of vector stores
+
+
+def store_expired(store_id: str) -> Conflict:
+    """[attested]"""
+    return Conflict(f"Vector store {store_id} is expired.")
+
+
+def store_full() -> BadRequest:
+    return BadRequest(f"A vector store holds at most {FILES_PER_STORE_MAX} files.")
+
+
+def unsupported_files(extensions: Sequence[str]) -> InvalidField:
+    """[attested]"""
+    return InvalidField(
+        f"Files with extensions [{', '.join(extensions)}] are not supported for retrieval. "
+        "See https://platform.openai.com/docs/assistants/tools/file-search/supported-files",
+        param="file_ids",
+        code="unsupported_file",
+    )
+
+
 # --- the state of runs and threads
 
 
@@ -210,11 +329,6 @@ def thread_locked(thread_id: str, run_id: str) -> Conflict:
 
 def thread_full() -> BadRequest:
     return BadRequest(f"A thread holds at most {MESSAGES_PER_THREAD_MAX} messages.")
-
-
-def store_expired(store_id: str) -> BadRequest:
-    """[attested]"""
-    return BadRequest(f"Vector store {store_id} is expired.")
 
 
 def cannot_cancel(status: str) -> Conflict:

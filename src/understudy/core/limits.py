@@ -89,6 +89,30 @@ FACTS_PRUNED_MAX: Final = 500  # in one transaction: it waits for as long as it 
 PRUNE_SECONDS: Final = 60.0
 BUS_KEEP_SECONDS: Final = 60.0  # how long a run's frames stay in memory after its newest fact, for late readers
 
+FILES_PER_STORE_MAX: Final = 100_000
+INGEST_ATTEMPTS_MAX: Final = 3  # of indexing a file whose worker was lost each time
+THREAD_STORE_DAYS: Final = 7  # how long a store is kept unused that was made along with a thread
+CHUNK_TOKENS: Final = 800  # what `auto` means
+CHUNK_OVERLAP_TOKENS: Final = 400
+CHUNKS_PRUNED_MAX: Final = 500  # in one transaction, as for facts
+STORE_FILES_PRUNED_MAX: Final = 500
+
 WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
+
+BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
+BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
+BLOBS_SWEPT_MAX: Final = 100  # at a time
+FILE_BYTES_MAX: Final = 512 * 1024 * 1024
+UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
+UPLOAD_SECONDS: Final = 3_600  # contract 6.2
+UPLOAD_KEEP_SECONDS: Final = 86_400  # how long an upload that has ended is remembered
+PART_BYTES_MAX: Final = 64 * 1024 * 1024
+PARTS_PER_UPLOAD_MAX: Final = 10_000
+IMAGE_BYTES_MAX: Final = 20 * 1024 * 1024  # of an image that is shown to a model
+IMAGES_BYTES_MAX: Final = 50 * 1024 * 1024  # of those of one prompt together; the newest are shown
+FORM_FIELDS_MAX: Final = 20
+FORM_TEXT_BYTES_MAX: Final = 16 * 1024  # of all fields of a form apart from its file
+FORM_OVERHEAD_BYTES_MAX: Final = 64 * 1024  # what a form may be longer than its file
+BODY_SILENCE_SECONDS: Final = 60.0  # longest wait for the next byte of a file

@@ -132,6 +132,14 @@ def large_number(path: str, kind: Literal["integer", "decimal"], most: float, go
     )
 
 
+def mutually_exclusive(path: str, other: str) -> InvalidField:
+    return InvalidField(
+        f"Mutually exclusive parameters: '{path}' and '{other}'. Ensure you are only providing one of them.",
+        param=path,
+        code="mutually_exclusive_parameters",
+    )
+
+
 # --- the body as a whole
 
 

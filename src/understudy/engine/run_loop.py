@@ -29,6 +29,7 @@ from understudy.core.limits import (
 from understudy.core.run.inputs import Expire, Input, ModelFailed, ModelStopped, ModelTruncated, Stopped, WorkerLost
 from understudy.core.run.machine import Superseded
 from understudy.engine.attention import Attention, CalledAway
+from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.reply import Ending, HeldRun, Reply
 from understudy.engine.tools import Room, Tools
@@ -75,6 +76,7 @@ class RunLoop:
         models: Models,
         tokens: Tokens,
         tools: Tools,
+        images: Images,
         *,
         clock: Clock,
         new_id: NewId,
@@ -87,6 +89,7 @@ class RunLoop:
         self._models = models
         self._tokens = tokens
         self._tools = tools
+        self._images = images
         self._clock = clock
         self._new_id = new_id
         self._retry_seconds = retry_seconds
@@ -167,16 +170,18 @@ class RunLoop:
         notes = await self._store.notes(RunId(held.run.id)) if offers and state.progress.turns else {}
         context_window = self._models.context_window(settings.model)
         correction = self._corrections.ratio(settings.model)
+        window = await load_window(self._store, held.stored, context_window, correction, notes)
         composed = compose(
             run=state.run,
             settings=settings,
             turns=state.progress.turns,
-            window=await load_window(self._store, held.stored, context_window, correction, notes),
+            window=window,
             spent=state.progress.usage,
             correction=correction,
             context_window_tokens=context_window,
             count=lambda text: self._tokens.count(text, settings.model),
             offers=offers,
+            images=await self._images.load(held.stored.project, window),
         )
         if isinstance(composed, Spent):
             return ModelTruncated(at=held.now(), reason=composed.reason)

@@ -1,8 +1,9 @@
-"""What must happen although nobody asks: runs whose time is over end as expired, and old facts are let go."""
+"""What must happen although nobody asks: what is due expires, and what is no longer kept is let go."""
 
 import structlog
 
 from understudy.core.limits import FACTS_KEEP_SECONDS, FACTS_PRUNED_MAX
+from understudy.engine.files import Files
 from understudy.engine.runs import Runs
 from understudy.ports import Clock, Missing, Store
 
@@ -14,9 +15,18 @@ _BATCH = 100
 class Sweep:
     """The facts of a run that has ended are kept for `facts_keep_seconds`."""
 
-    def __init__(self, store: Store, runs: Runs, clock: Clock, *, facts_keep_seconds: int = FACTS_KEEP_SECONDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        runs: Runs,
+        files: Files,
+        clock: Clock,
+        *,
+        facts_keep_seconds: int = FACTS_KEEP_SECONDS,
+    ) -> None:
         self._store = store
         self._runs = runs
+        self._files = files
         self._clock = clock
         self._facts_keep_seconds = facts_keep_seconds
 
@@ -35,7 +45,8 @@ class Sweep:
         return ended
 
     async def prune(self) -> None:
-        """Deletes the facts that are no longer kept, in short transactions: others write between them."""
+        """Deletes what is no longer kept, facts and files, in short transactions: others write between them."""
         ended_by = int(self._clock()) - self._facts_keep_seconds
         while await self._store.prune(ended_by, limit=FACTS_PRUNED_MAX):
             pass
+        await self._files.sweep()

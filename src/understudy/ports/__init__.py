@@ -19,9 +19,12 @@ from understudy.ports.common import (
     StoreUnavailable,
     ThreadBusy,
     ThreadFull,
+    VectorStoreExpired,
+    VectorStoreFull,
 )
 from understudy.ports.files import (
     Blob,
+    BlobExpired,
     BlobRefused,
     Blobs,
     BlobWriter,
@@ -29,6 +32,8 @@ from understudy.ports.files import (
     StoredFile,
     StoredPart,
     StoredUpload,
+    UploadEnded,
+    UploadFull,
 )
 from understudy.ports.models import (
     ChunkStream,
@@ -75,6 +80,7 @@ from understudy.ports.vectors import (
     IndexRow,
     IngestJob,
     NewStoreFile,
+    NewVectorStore,
     Passage,
     Search,
     SearchRequest,
@@ -87,6 +93,7 @@ __all__ = [
     "Appended",
     "Begun",
     "Blob",
+    "BlobExpired",
     "BlobRefused",
     "BlobWriter",
     "Blobs",
@@ -121,6 +128,7 @@ __all__ = [
     "NewId",
     "NewRun",
     "NewStoreFile",
+    "NewVectorStore",
     "Outcome",
     "PageQuery",
     "Passage",
@@ -146,5 +154,9 @@ __all__ = [
     "ToolContext",
     "ToolFailed",
     "UnknownModel",
+    "UploadEnded",
+    "UploadFull",
     "VectorRows",
+    "VectorStoreExpired",
+    "VectorStoreFull",
 ]

@@ -57,6 +57,18 @@ class ThreadFull(StoreRefusal):
     """The thread holds as many messages as a thread may."""
 
 
+class VectorStoreExpired(StoreRefusal):
+    """The vector store was not used for as long as it was to be kept. It can be read and deleted, and no more."""
+
+    def __init__(self, store_id: str) -> None:
+        super().__init__(store_id)
+        self.store_id = store_id
+
+
+class VectorStoreFull(StoreRefusal):
+    """The vector store holds as many files as one may."""
+
+
 class SeqConflict(StoreRefusal):
     """Somebody else appended first, or took the lease: load the run and decide again."""
 

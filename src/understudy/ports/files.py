@@ -1,6 +1,6 @@
 """Files: their rows, and their content, which lies in a blob store under keys that no client ever sees."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -8,9 +8,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from understudy.core.ids import ProjectId
-from understudy.ports.common import PageQuery, Rows
+from understudy.ports.common import PageQuery, Rows, StoreRefusal
 from understudy.wire.files import File, StoredPurpose
-from understudy.wire.uploads import Upload, UploadPart
+from understudy.wire.uploads import Upload, UploadPart, UploadStatus
 
 # --- content
 
@@ -30,21 +30,20 @@ class Blob(Struct, frozen=True, kw_only=True):
 class BlobWriter(Protocol):
     """Content on its way in. Nobody can read it before `finish`, and without one nothing stays."""
 
+    key: str  # what it can be read under, once it is finished
+
     async def write(self, piece: bytes) -> None:
         """Raises `BlobRefused`."""
 
     async def finish(self) -> Blob:
-        """The content, under a fresh key, once it is durable. Raises `BlobRefused`."""
+        """The content, once it is durable. Raises `BlobRefused`."""
 
 
 class Blobs(Protocol):
     def writer(self) -> AbstractAsyncContextManager[BlobWriter]:
         """Leaving the context without `finish` throws away what was written."""
 
-    async def join(self, keys: Sequence[str]) -> Blob:
-        """One blob of several, in this order; they stay. Raises `BlobRefused`, `KeyError`."""
-
-    def read(self, key: str) -> AsyncIterator[bytes]:
+    def read(self, key: str) -> AsyncGenerator[bytes, None]:
         """The content in bounded pieces. Raises `KeyError` before the first, `BlobRefused`."""
 
     def local(self, key: str) -> AbstractAsyncContextManager[Path]:
@@ -71,8 +70,11 @@ class StoredFile(Struct, frozen=True, kw_only=True):
 
 
 class StoredUpload(Struct, frozen=True, kw_only=True):
+    """`file_seconds` is how long its file will be kept; `None`: until it is deleted."""
+
     upload: Upload
     mime_type: str
+    file_seconds: int | None = None
 
 
 class StoredPart(Struct, frozen=True, kw_only=True):
@@ -80,18 +82,44 @@ class StoredPart(Struct, frozen=True, kw_only=True):
     blob: Blob
 
 
+class BlobExpired(StoreRefusal):
+    """Content took too long from being expected to being named by a row: it may be deleted already."""
+
+
+class UploadEnded(StoreRefusal):
+    """The upload is not pending any more."""
+
+    def __init__(self, status: UploadStatus) -> None:
+        super().__init__(status)
+        self.status: UploadStatus = status
+
+
+class UploadFull(StoreRefusal):
+    """The upload has as many parts, or bytes in them, as it may."""
+
+
 class FileStore(Protocol):
-    """Rows of files and uploads. A row that goes leaves its content's key behind, for `unused_blobs`."""
+    """Rows of files and uploads.
 
-    async def add_file(self, project: ProjectId, stored: StoredFile) -> None: ...
+    A blob is named before it is finished (`expect_blob`), and a row that goes leaves its blob's key behind: so that
+    `unused_blobs` finds all content that no row names, whatever died in between.
+    """
 
-    async def file(self, project: ProjectId, file_id: str) -> StoredFile | None:
+    async def expect_blob(self, key: str, *, until: int) -> None:
+        """Content under this key is unused if no row names it until then."""
+
+    async def add_file(self, project: ProjectId, stored: StoredFile) -> None:
+        """Raises `BlobExpired` unless its blob is still expected."""
+
+    async def file(self, project: ProjectId, file_id: str, now: int) -> StoredFile | None:
         """Never one that has expired."""
 
-    async def missing_files(self, project: ProjectId, file_ids: Sequence[str]) -> Sequence[str]:
+    async def missing_files(self, project: ProjectId, file_ids: Sequence[str], now: int) -> Sequence[str]:
         """Those of the ids that are no files of the project, in their order."""
 
-    async def files_page(self, project: ProjectId, query: PageQuery, *, purpose: StoredPurpose | None) -> Rows:
+    async def files_page(
+        self, project: ProjectId, query: PageQuery, *, purpose: StoredPurpose | None, now: int
+    ) -> Rows:
         """Raises `Missing` for an unknown cursor."""
 
     async def delete_file(self, project: ProjectId, file_id: str) -> bool:
@@ -101,19 +129,23 @@ class FileStore(Protocol):
 
     async def upload(self, project: ProjectId, upload_id: str) -> StoredUpload | None: ...
 
-    async def add_part(self, project: ProjectId, stored: StoredPart) -> None:
-        """Raises `Missing` when the upload is not pending any more."""
+    async def add_part(self, project: ProjectId, stored: StoredPart, *, parts_max: int, bytes_max: int) -> None:
+        """`bytes_max`: of the upload's parts together. Raises `BlobExpired`, `UploadEnded`, `UploadFull`."""
 
-    async def parts(self, upload_id: str) -> Sequence[StoredPart]: ...
+    async def parts(self, upload_id: str) -> Sequence[StoredPart]:
+        """In the order in which they arrived."""
 
-    async def end_upload(self, project: ProjectId, upload: Upload, file: StoredFile | None) -> bool:
-        """Completes a pending upload with its file, or cancels it; its parts go. False: it was not pending any more."""
+    async def end_upload(self, project: ProjectId, upload: Upload, file: StoredFile | None) -> None:
+        """Completes a pending upload with its file, whose blob may be that of a part, or cancels it; its parts go.
+
+        Raises `UploadEnded`, `BlobExpired`.
+        """
 
     async def expire_files(self, now: int, *, limit: int) -> int:
-        """Deletes files, and ends uploads, whose time is over; how many."""
+        """Deletes files, ends uploads, and forgets ended uploads, whose time is over; how many."""
 
-    async def unused_blobs(self, *, limit: int) -> Sequence[str]:
-        """Keys of content that no row names any more."""
+    async def unused_blobs(self, now: int, *, limit: int) -> Sequence[str]:
+        """Keys of content that no row names any more, and none will: it is to be deleted, and then forgotten."""
 
     async def forget_blobs(self, keys: Sequence[str]) -> None:
         """Their content has been deleted."""

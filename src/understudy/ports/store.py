@@ -9,6 +9,8 @@ from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, Note, RunSettings, RunState
 from understudy.ports.common import PageQuery, Rows
+from understudy.ports.files import FileStore
+from understudy.ports.vectors import VectorRows
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
@@ -137,7 +139,7 @@ class StoredKey(Struct, frozen=True, kw_only=True):
 # --- the calls
 
 
-class Store(Protocol):
+class Store(FileStore, VectorRows, Protocol):
     """All rows. Every write is one transaction and durable when the call returns; ids are checked for the project."""
 
     async def close(self) -> None: ...

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from understudy.core.ids import ProjectId
+from understudy.core.limits import CHUNKS_PRUNED_MAX, STORE_FILES_PRUNED_MAX
 from understudy.ports.common import PageQuery, Rows
 from understudy.ports.files import StoredFile
 from understudy.wire.tools import StaticChunkingOptions
@@ -158,18 +159,28 @@ ChangeStore: TypeAlias = Callable[[VectorStore], VectorStore]
 class NewStoreFile(Struct, frozen=True, kw_only=True):
     file_id: str
     chunking: StaticChunkingOptions
-    attributes: Attributes
+    attributes: Attributes = {}
+
+
+class NewVectorStore(Struct, frozen=True, kw_only=True):
+    """A store that is to be made, with the files that it begins with."""
+
+    store: VectorStore
+    embedding: Embedding | None = None
+    files: Sequence[NewStoreFile] = ()
 
 
 class VectorRows(Protocol):
-    """Rows of vector stores, their files, batches and chunks."""
+    """Rows of vector stores, their files, batches and chunks.
+
+    What clients attach or detach is searched, or not searched, as of the change that says so; the chunks that nobody
+    can reach any more are deleted later, by `prune_index`.
+    """
 
     # stores
 
-    async def add_vector_store(
-        self, project: ProjectId, store: VectorStore, embedding: Embedding | None, files: Sequence[NewStoreFile]
-    ) -> VectorStore:
-        """The store with its files, which are to be indexed. Raises `Missing` (a file)."""
+    async def add_vector_store(self, project: ProjectId, new: NewVectorStore) -> VectorStore:
+        """The store with its files, which are to be indexed. Raises `Missing` (a file), `VectorStoreFull`."""
 
     async def vector_store(self, project: ProjectId, store_id: str) -> StoredVectorStore | None: ...
 
@@ -185,14 +196,27 @@ class VectorRows(Protocol):
         """They were used now, which puts off their expiry."""
 
     async def expire_vector_stores(self, now: int, *, limit: int) -> int:
-        """Marks stores whose time is over as expired and lets go of their chunks; how many."""
+        """Marks stores whose time is over as expired, so that nothing in them is found; how many."""
+
+    async def prune_index(self, *, chunks: int = CHUNKS_PRUNED_MAX, files: int = STORE_FILES_PRUNED_MAX) -> bool:
+        """Deletes a bounded piece of what nobody can reach any more; whether there may be more."""
 
     # their files
 
     async def attach_files(
-        self, project: ProjectId, store_id: str, files: Sequence[NewStoreFile], *, batch: VectorStoreFileBatch | None
+        self,
+        project: ProjectId,
+        store_id: str,
+        files: Sequence[NewStoreFile],
+        *,
+        at: int,
+        batch: VectorStoreFileBatch | None = None,
     ) -> Sequence[VectorStoreFile]:
-        """Puts files in line to be indexed, once more where they are attached already. Raises `Missing`."""
+        """Puts files in line to be indexed, once more where they are attached already: see `finish_ingest`.
+
+        A file that is named twice is attached as it was named last. Raises `Missing` (the store, or a file),
+        `VectorStoreExpired`, `VectorStoreFull`.
+        """
 
     async def store_file(self, project: ProjectId, store_id: str, file_id: str) -> VectorStoreFile | None: ...
 
@@ -204,40 +228,54 @@ class VectorRows(Protocol):
     async def set_attributes(
         self, project: ProjectId, store_id: str, file_id: str, attributes: Attributes
     ) -> VectorStoreFile:
-        """Raises `Missing`."""
+        """Raises `Missing` (the store, or its file)."""
 
     async def detach_file(self, project: ProjectId, store_id: str, file_id: str) -> bool: ...
 
     async def file_texts(self, store_id: str, file_id: str) -> Sequence[str]:
-        """A file's chunks in their order."""
+        """The chunks of a file that is searched, in their order. Those of a store that is the caller's."""
 
     async def batch(self, project: ProjectId, store_id: str, batch_id: str) -> VectorStoreFileBatch | None: ...
 
     async def cancel_batch(self, project: ProjectId, store_id: str, batch_id: str) -> VectorStoreFileBatch | None:
-        """What of it is not indexed yet never will be. One that has ended stays as it is."""
+        """What of it is not indexed yet is not going to be. One that has ended stays as it is."""
 
     # what is to be indexed
 
     async def claim_ingest(self, owner: str, now: float, until: float, *, limit: int) -> Sequence[IngestJob]:
-        """Takes the oldest jobs that are free, or whose lease ran out."""
+        """Takes the oldest jobs that are free, or whose lease ran out. `until` is later than `now`.
+
+        One that was begun `INGEST_ATTEMPTS_MAX` times, and never finished, fails instead.
+        """
 
     async def renew_ingest(self, owner: str, generations: Sequence[int], until: float) -> Sequence[int]:
         """Extends leases; the jobs to go on with: not cancelled, detached or taken meanwhile."""
 
-    async def put_chunks(self, owner: str, generation: int, chunks: Sequence[Chunk]) -> bool:
+    async def release_ingest(self, owner: str, generations: Sequence[int]) -> None:
+        """Gives jobs back as if they had not been claimed: their worker is stopping."""
+
+    async def put_chunks(self, owner: str, generation: int, new: Sequence[Chunk]) -> bool:
         """Writes chunks, over those of the same numbers. False: the job is the owner's no more."""
 
     async def finish_ingest(self, owner: str, generation: int, *, chunks: int, usage_bytes: int) -> bool:
-        """The file is searched from now on, instead of its older generation; chunks numbered beyond are let go."""
+        """The file is searched from now on, instead of its older generation; chunks numbered beyond are let go.
 
-    async def fail_ingest(self, owner: str, generation: int, code: FileErrorCode, message: str) -> bool: ...
+        False: the job is the owner's no more, or is to be done again because its store was re-embedded meanwhile.
+        """
+
+    async def fail_ingest(self, owner: str, generation: int, code: FileErrorCode, message: str) -> bool:
+        """Where an older generation answers, it goes on answering. False: the job is the owner's no more."""
 
     async def being_indexed(self, store_ids: Sequence[str]) -> bool:
         """Whether any file of these stores is still to be indexed."""
 
     # the index
 
-    async def index_head(self, store_id: str) -> IndexHead | None: ...
+    async def index_version(self, store_id: str) -> int | None:
+        """What `index_head` would say of it, at the price of one row. `None`: there is no such store."""
+
+    async def index_head(self, store_id: str) -> IndexHead | None:
+        """An expired store has no files."""
 
     async def index_rows(self, generation: int, embedding: Embedding | None) -> Sequence[IndexRow]:
         """A file's chunks in their order; with their vectors of this space."""
@@ -248,12 +286,12 @@ class VectorRows(Protocol):
     # re-embedding
 
     async def put_vectors(self, generation: int, embedding: Embedding, vectors: Sequence[tuple[int, bytes]]) -> None:
-        """Vectors of another space beside those in use, by the chunks' numbers."""
+        """Vectors of another space beside those in use, by the chunks' numbers. A chunk that is gone gets none."""
 
     async def missing_vectors(
-        self, store_id: str, embedding: Embedding, *, limit: int
+        self, store_id: str, embedding: Embedding, *, limit: int, after: ChunkKey | None = None
     ) -> Sequence[tuple[ChunkKey, str]]:
-        """Chunks, with their texts, that have no vector of this space yet."""
+        """Searched chunks, with their texts, that have no vector of this space yet; in order, those behind `after`."""
 
     async def switch_embedding(self, store_id: str, embedding: Embedding) -> bool:
         """The store is searched in this space from now on, and the older vectors go. False: some chunk has none yet."""

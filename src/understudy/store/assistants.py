@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from understudy.ports import Missing, StoredAssistant
 from understudy.store.codec import decode_assistant, decode_given, encode
+from understudy.store.file_uses import forget_uses, note_uses
 from understudy.store.operations import Op, Query, Row
 
 _INSERT = "INSERT INTO assistants (id, project, given, body) VALUES (?, ?, ?, ?)"
@@ -13,6 +14,8 @@ _DELETE = "DELETE FROM assistants WHERE id = ? AND project = ? RETURNING id"
 
 
 def add_assistant(project: str, stored: StoredAssistant) -> Op[None]:
+    """Raises `Missing` (a file)."""
+    yield from note_uses(project, stored.assistant.id, None, stored.assistant.tool_resources)
     yield Query(_INSERT, (stored.assistant.id, project, encode(stored.given), encode(stored.assistant)))
 
 
@@ -27,13 +30,19 @@ def update_assistant(
     rows = yield Query(_SELECT, (assistant_id, project), locks=True)
     if not rows:
         raise Missing("assistant", assistant_id)
-    changed = change(_stored(rows[0]))
+    before = _stored(rows[0])
+    changed = change(before)
+    resources = before.assistant.tool_resources
+    yield from note_uses(project, assistant_id, resources, changed.assistant.tool_resources)
     yield Query(_UPDATE, (encode(changed.given), encode(changed.assistant), assistant_id))
     return changed
 
 
 def delete_assistant(project: str, assistant_id: str) -> Op[bool]:
-    return bool((yield Query(_DELETE, (assistant_id, project))))
+    if not (yield Query(_DELETE, (assistant_id, project))):
+        return False
+    yield from forget_uses(assistant_id)
+    return True
 
 
 def _stored(row: Row) -> StoredAssistant:

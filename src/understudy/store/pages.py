@@ -8,14 +8,16 @@ from understudy.core.ids import Kind
 from understudy.ports import Missing, PageQuery, Rows, ThreadFilter
 from understudy.store.operations import SEQ_MAX, Op, Query, Row
 from understudy.store.scope import BODY, CONDITIONS, TABLES, params
+from understudy.wire.files import StoredPurpose
 
-# Indexes: assistants_by_project, messages_by_thread, runs_by_thread, steps_by_run; the order is their `seq`.
+# Indexes: assistants_by_project, vector_stores_by_project, messages_by_thread, runs_by_thread, steps_by_run; the order
+# is their `seq`.
 _PAGE: Final = "SELECT id, body, seq FROM {table} WHERE {condition} AND seq > ? AND seq < ? ORDER BY seq {way} LIMIT ?"
 _WAYS: Final = (False, "ASC"), (True, "DESC")
 _PAGES: Final[dict[tuple[Kind, bool], str]] = {
     (kind, descending): _PAGE.format(table=TABLES[kind], condition=condition, way=way)
     for kind, condition in CONDITIONS.items()
-    if kind != "thread"  # threads are filtered in ways of their own: `threads`
+    if kind not in ("thread", "file")  # these are filtered in ways of their own: `threads`, `files`
     for descending, way in _WAYS
 }
 # Index: messages_by_run.
@@ -27,6 +29,11 @@ _PAGES_OF_RUN: Final[dict[bool, str]] = {
 _THREADS: Final = (
     "SELECT t.id, t.body, t.seq FROM threads t{joins} "
     "WHERE t.project = ? AND t.seq > ? AND t.seq < ? ORDER BY t.seq {way} LIMIT ?"
+)
+# Indexes: files_by_project, files_by_purpose. An expired file is none; it is soon swept.
+_FILES: Final = (
+    "SELECT id, body, seq FROM files WHERE project = ?{purpose} AND (expires_at IS NULL OR expires_at > ?) "
+    "AND seq > ? AND seq < ? ORDER BY seq {way} LIMIT ?"
 )
 # Index: the one that keeps `id` unique.
 _CURSOR: Final[dict[Kind, str]] = {
@@ -41,17 +48,17 @@ def body(kind: Kind, project: str, parent_id: str | None, id_: str) -> Op[bytes 
 
 def page(kind: Kind, project: str, parent_id: str | None, query: PageQuery, run_id: str | None = None) -> Op[Rows]:
     scope = params(project, parent_id)
-    low, high = yield from _bounds(kind, scope, query)
+    low, high = yield from bounds(kind, scope, query)
     if run_id is None:
-        sql = _PAGES[kind, _descending(query)]
+        sql = _PAGES[kind, reads_descending(query)]
     else:
-        sql, scope = _PAGES_OF_RUN[_descending(query)], (run_id, *scope)
-    return _rows(query, (yield Query(sql, (*scope, low, high, query.limit + 1))))
+        sql, scope = _PAGES_OF_RUN[reads_descending(query)], (run_id, *scope)
+    return rows_of(query, (yield Query(sql, (*scope, low, high, query.limit + 1))))
 
 
 def threads(project: str, query: PageQuery, wanted: ThreadFilter) -> Op[Rows]:
     """Each condition is one more index to look into; the page is read from the one that narrows it most."""
-    low, high = yield from _bounds("thread", (project,), query)
+    low, high = yield from bounds("thread", (project,), query)
     joins, filters = "", []
     if wanted.assistant_id is not None:
         joins += " JOIN thread_assistants a ON a.thread_seq = t.seq AND a.assistant_id = ?"
@@ -61,18 +68,30 @@ def threads(project: str, query: PageQuery, wanted: ThreadFilter) -> Op[Rows]:
         joins += f" JOIN thread_metadata {m} ON {m}.thread_seq = t.seq"
         joins += f" AND {m}.project = ? AND {m}.name = ? AND {m}.value = ?"
         filters += [project, name, value]
-    sql = _THREADS.format(joins=joins, way="DESC" if _descending(query) else "ASC")
-    return _rows(query, (yield Query(sql, (*filters, project, low, high, query.limit + 1))))
+    sql = _THREADS.format(joins=joins, way="DESC" if reads_descending(query) else "ASC")
+    return rows_of(query, (yield Query(sql, (*filters, project, low, high, query.limit + 1))))
 
 
-def _bounds(kind: Kind, scope: tuple[str, ...], query: PageQuery) -> Op[tuple[int, int]]:
-    """The page lies strictly between these two places."""
+def files(project: str, query: PageQuery, purpose: StoredPurpose | None, now: int) -> Op[Rows]:
+    low, high = yield from bounds("file", (project,), query)
+    filters = (project,) if purpose is None else (project, purpose)
+    way = "DESC" if reads_descending(query) else "ASC"
+    sql = _FILES.format(purpose="" if purpose is None else " AND purpose = ?", way=way)
+    return rows_of(query, (yield Query(sql, (*filters, now, low, high, query.limit + 1))))
+
+
+def bounds(kind: Kind, scope: tuple[str, ...], query: PageQuery, *, cursor: str | None = None) -> Op[tuple[int, int]]:
+    """The page lies strictly between these two places. `cursor` finds an item's where its kind alone does not say how.
+
+    Raises `Missing`.
+    """
+    sql = cursor or _CURSOR[kind]
     low, high = 0, SEQ_MAX
     if query.after is not None:
-        after_seq = yield from _seq(kind, scope, query.after)
+        after_seq = yield from _seq(kind, sql, scope, query.after)
         low, high = (low, after_seq) if query.descending else (after_seq, high)
     if query.before is not None:
-        before_seq = yield from _seq(kind, scope, query.before)
+        before_seq = yield from _seq(kind, sql, scope, query.before)
         low, high = (max(low, before_seq), high) if query.descending else (low, min(high, before_seq))
     return low, high
 
@@ -82,20 +101,22 @@ def _backwards(query: PageQuery) -> bool:
     return query.before is not None and query.after is None
 
 
-def _descending(query: PageQuery) -> bool:
+def reads_descending(query: PageQuery) -> bool:
+    """Which way the rows are to be read for `rows_of`."""
     return query.descending is not _backwards(query)
 
 
-def _rows(query: PageQuery, found: Sequence[Row]) -> Rows:
+def rows_of(query: PageQuery, found: Sequence[Row]) -> Rows:
+    """A page of what was found: one row more than its limit tells that there is more. Each begins with id and body."""
     rows = list(found[: query.limit])
     if _backwards(query):
         rows.reverse()
     return Rows(ids=[row[0] for row in rows], bodies=[row[1] for row in rows], has_more=len(found) > query.limit)
 
 
-def _seq(kind: Kind, scope: tuple[str, ...], cursor: str) -> Op[int]:
-    rows = yield Query(_CURSOR[kind], (cursor, *scope))
+def _seq(kind: Kind, sql: str, scope: tuple[str, ...], id_: str) -> Op[int]:
+    rows = yield Query(sql, (id_, *scope))
     if not rows:
-        raise Missing(kind, cursor)
+        raise Missing(kind, id_)
     seq: int = rows[0][0]
     return seq

@@ -23,7 +23,9 @@ from understudy.ports import (
     ThreadFilter,
 )
 from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store.file_rows import FileRows
 from understudy.store.operations import Op
+from understudy.store.vector_rows import VectorRowStore
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
 from understudy.wire.steps import RunStep
@@ -32,7 +34,7 @@ from understudy.wire.threads import Thread
 T = TypeVar("T")
 
 
-class RowStore(Store):
+class RowStore(FileRows, VectorRowStore, Store):
     """The store without its engine."""
 
     @abstractmethod

@@ -17,6 +17,8 @@ TABLES: Final[dict[Kind, str]] = {
     "message": "messages",
     "run": "runs",
     "step": "steps",
+    "file": "files",
+    "vector store": "vector_stores",
 }
 CONDITIONS: Final[dict[Kind, str]] = {
     "assistant": "project = ?",
@@ -24,6 +26,8 @@ CONDITIONS: Final[dict[Kind, str]] = {
     "message": f"thread_id = {_THREAD}",
     "run": f"thread_id = {_THREAD}",
     "step": f"run_id = {_RUN}",
+    "file": "project = ?",
+    "vector store": "project = ?",
 }
 
 # Index: the one that keeps `id` unique.

@@ -6,6 +6,7 @@ from typing import Final
 from understudy.core.ids import RunId
 from understudy.ports import Missing, StoredMessage
 from understudy.store.codec import decode_thread, encode
+from understudy.store.file_uses import note_uses
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
 from understudy.store.scope import BODY, active_run
@@ -23,8 +24,8 @@ _ADD_ASSISTANT = (
 )
 
 # In this order: what names its parent goes before the parent. Indexes: runs_by_thread, steps_by_run, the fact's key,
-# messages_by_thread, thread_metadata_by_thread, thread_assistants_by_thread. A thread's rows are deleted in one
-# statement each, however many: a reader never sees half of them.
+# messages_by_thread, thread_metadata_by_thread, thread_assistants_by_thread, file_uses_by_owner. A thread's rows are
+# deleted in one statement each, however many: a reader never sees half of them.
 _DELETES: Final = (
     "DELETE FROM facts WHERE run_id IN (SELECT id FROM runs WHERE thread_id = ?)",
     "DELETE FROM steps WHERE run_id IN (SELECT id FROM runs WHERE thread_id = ?)",
@@ -32,6 +33,7 @@ _DELETES: Final = (
     "DELETE FROM messages WHERE thread_id = ?",
     "DELETE FROM thread_metadata WHERE thread_seq = (SELECT seq FROM threads WHERE id = ?)",
     "DELETE FROM thread_assistants WHERE thread_seq = (SELECT seq FROM threads WHERE id = ?)",
+    "DELETE FROM file_uses WHERE owner = ?",
     "DELETE FROM threads WHERE id = ?",
 )
 
@@ -39,6 +41,7 @@ _DELETES: Final = (
 def add_thread(project: str, thread: Thread, messages: Sequence[StoredMessage]) -> Op[None]:
     rows = yield Query(_INSERT, (thread.id, project, encode(thread)))
     yield from _add_metadata(project, rows[0][0], thread.metadata)
+    yield from note_uses(project, thread.id, None, thread.tool_resources)
     yield from insert_messages(thread.id, messages)
 
 
@@ -67,6 +70,7 @@ def update_thread(project: str, thread_id: str, change: Callable[[Thread], Threa
     if changed.metadata != before.metadata:
         yield Query(_CLEAR_METADATA, (rows[0][0],))
         yield from _add_metadata(project, rows[0][0], changed.metadata)
+    yield from note_uses(project, thread_id, before.tool_resources, changed.tool_resources)
     return changed
 
 

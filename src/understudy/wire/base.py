@@ -44,5 +44,12 @@ class Deleted(Object, frozen=True, kw_only=True):
     """The answer to a DELETE."""
 
     id: str
-    object: Literal["assistant.deleted", "thread.deleted", "thread.message.deleted"]
+    object: Literal[
+        "assistant.deleted",
+        "thread.deleted",
+        "thread.message.deleted",
+        "file",
+        "vector_store.deleted",
+        "vector_store.file.deleted",
+    ]
     deleted: Literal[True] = True

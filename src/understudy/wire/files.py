@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, UnsetType
 from understudy.wire.base import Body, Object
 from understudy.wire.lists import ListQuery
 
+FILE_NAME_LENGTH_MAX = 255
 FilePurpose: TypeAlias = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 StoredPurpose: TypeAlias = Literal[
     "assistants",
