@@ -7,15 +7,18 @@ PIP := $(PY) -m pip --disable-pip-version-check
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(PY) -m pytest -p anyio -p hypothesispytest -p xdist
 DATA := data
 # The stand-in's weights, unless a model server answers or there is no engine for them.
-FETCH = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
+FETCH_MODEL = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
   && $(PY) -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("xllamacpp") is None)'; then \
   $(VENV)/bin/understudy model fetch --data-dir $(DATA) >/dev/null || echo "Going on without the stand-in model."; fi
+# The built-in embedding's, unless a server's model takes its place.
+FETCH_EMBEDDING = if [ -z "$$UNDERSTUDY_EMBEDDING_MODEL" ]; then \
+  $(VENV)/bin/understudy embedding fetch --data-dir $(DATA) >/dev/null || echo "Going on with search by words alone."; fi
 
 .PHONY: help run local chat test check fix bench soak docs sdks clean
 
 help:
 	@echo "make run     start the server on port $(PORT), with all it needs; PORT=9000 takes another port"
-	@echo "make local   install the stand-in model and its weights; make run does this by itself"
+	@echo "make local   install the stand-in model, and all weights; make run does this by itself"
 	@echo "make chat    talk to that server in the terminal"
 	@echo "make test    run the tests; ARGS=\"-k cancel\" is handed to pytest"
 	@echo "make check   everything that CI checks, apart from the tests themselves"
@@ -27,11 +30,13 @@ help:
 	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
 
 run: $(VENV)/.local
-	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH))
+	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH_MODEL))
+	@$(if $(findstring embedding-model,$(ARGS)),:,$(FETCH_EMBEDDING))
 	@exec $(VENV)/bin/understudy serve --data-dir $(DATA) --port $(PORT) $(ARGS)
 
 local: $(VENV)/.local
-	@$(FETCH)
+	@$(FETCH_MODEL)
+	@$(FETCH_EMBEDDING)
 
 chat: $(VENV)/.installed
 	@exec $(VENV)/bin/understudy chat --data-dir $(DATA) --port $(PORT) $(ARGS)

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -17,11 +16,15 @@ from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
 from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
+from understudy.embeddings.choice import ChosenEmbedders
+from understudy.embeddings.http import HttpEmbedding
+from understudy.embeddings.rerank import HttpReranker
 from understudy.engine.files import Files
 from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
+from understudy.engine.search import Searcher
 from understudy.engine.sweep import Sweep
 from understudy.engine.tools import Tools
 from understudy.engine.uploads import Uploads
@@ -33,23 +36,12 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.models.weights import SMOLLM2, TerminalProgress, ensure_weights
-from understudy.ports import (
-    Blobs,
-    Embedder,
-    Embedders,
-    Embedding,
-    EmbeddingFailed,
-    Models,
-    Passage,
-    Search,
-    SearchRequest,
-    Store,
-)
+from understudy.ports import Blobs, Embedders, Models, Search, Store
 from understudy.settings import Settings
 from understudy.store.sqlite import open_sqlite
 from understudy.tokens import SplintrTokens
 from understudy.tools.file_search import FileSearch
+from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -101,9 +93,11 @@ class Understudy:
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
+        embedders = make_embedders(settings, models)
+        opened.push_async_callback(embedders.close)
         blobs = await open_local_blobs(settings.files_dir)
         opened.push_async_callback(blobs.close)
-        self._edge = await self._assemble(store, blobs, bus, models)
+        self._edge = await self._assemble(store, blobs, bus, models, embedders)
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -114,13 +108,13 @@ class Understudy:
         await self.drain()
         await self._open.aclose()
 
-    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models) -> Edge:
+    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models, embedders: Embedders) -> Edge:
         settings = self._settings
         journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        search = Unsearched()
+        search = _searcher(settings, store, embedders, models)
         tools = _tools(settings, store, search)
         owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
         places = settings.runs_per_worker if settings.worker else 0
@@ -150,7 +144,7 @@ class Understudy:
             file_bytes_max=settings.file_bytes_max,
             upload_bytes_max=settings.upload_bytes_max,
             search=search,
-            embedders=WordsOnly(),
+            embedders=embedders,
             listed_files_only=settings.search_file_types == "listed",
             download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
@@ -163,23 +157,21 @@ class Understudy:
         )
 
 
-class Unsearched(Search):
-    """Until branch search is merged."""
+def make_embedders(settings: Settings, models: Models) -> Embedders:
+    """The embedding model of the settings, and the built-in one."""
+    asked = None
+    if settings.embedding_model is not None:
+        asked = HttpEmbedding(
+            model=settings.embedding_model,
+            dimensions=settings.embedding_dimensions,
+            request_texts=settings.embedding_request_texts,
+        )
+    return ChosenEmbedders(models, asked, settings.weights_dir)
 
-    async def search(self, store_ids: Sequence[str], request: SearchRequest) -> Sequence[Passage]:
-        raise EmbeddingFailed("There is no search yet.", retryable=True)
 
-
-class WordsOnly(Embedders):
-    """Until branch search is merged."""
-
-    async def preferred(self) -> Embedder | None:
-        return None
-
-    async def of(self, embedding: Embedding) -> Embedder | None:
-        return None
-
-    async def close(self) -> None: ...
+def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
+    reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
+    return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
 def _tools(settings: Settings, store: Store, search: Search) -> Tools:
@@ -228,7 +220,7 @@ def _models_of(name: str, settings: Settings) -> Models:
 
 def _stand_in(settings: Settings) -> LocalModels:
     def gguf() -> Path:
-        return settings.local_gguf or ensure_weights(settings.weights_dir, progress=TerminalProgress())
+        return settings.local_gguf or ensure_weights(settings.weights_dir, SMOLLM2, progress=TerminalProgress())[0]
 
-    name = settings.local_gguf or Path(SMOLLM2.file_name)
+    name = settings.local_gguf or Path(SMOLLM2.files[0].name)
     return LocalModels(gguf=gguf, model=model_name(name), new_id=entropy.new_id)

@@ -12,6 +12,7 @@ from msgspec import Meta
 
 __all__ = [
     "Bytes",
+    "CacheBytes",
     "Count",
     "FileBytes",
     "HeaderName",
@@ -62,6 +63,9 @@ Lifetime: TypeAlias = Annotated[
 ]
 Bytes: TypeAlias = Annotated[
     int, Meta(ge=1024, le=2**30, extra={"words": "a whole number of bytes from 1024 to 1073741824"})
+]
+CacheBytes: TypeAlias = Annotated[
+    int, Meta(ge=0, le=2**50, extra={"words": "a whole number of bytes from 0 to 1125899906842624"})
 ]
 FileBytes: TypeAlias = Annotated[
     int, Meta(ge=1024, le=2**40, extra={"words": "a whole number of bytes from 1024 to 1099511627776"})

@@ -19,6 +19,7 @@ from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes
 from understudy.setting_values import (
     Bytes,
+    CacheBytes,
     Count,
     FileBytes,
     Headers,
@@ -54,6 +55,7 @@ class Group(Enum):
     STAND_IN = "Stand-in model"
     RUNS = "Runs"
     FILES = "Files"
+    SEARCH = "File search"
     WIRE = "Wire"
     LOG = "Log"
 
@@ -94,7 +96,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Path,
         _about(
             Group.FIRST,
-            "Directory of the database, the files, the first key and the stand-in's weights.",
+            "Directory of the database, the files, the first key and models' weights.",
             default="$XDG_DATA_HOME/understudy, else ~/.local/share/understudy",
         ),
     ] = msgspec.field(default_factory=_data_dir)
@@ -186,6 +188,33 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = "any"
 
+    embedding_model: Annotated[
+        NotEmpty | None,
+        _about(
+            Group.SEARCH,
+            "Model that makes vectors for file search, asked for by `/v1/embeddings` of the model server that its name "
+            "leads to; without one the built-in embedding does. See docs/search.md before you change it.",
+        ),
+    ] = None
+    embedding_dimensions: Annotated[
+        Count | None,
+        _about(Group.SEARCH, "Numbers of a vector, asked of the embedding model; without it, as many as it likes."),
+    ] = None
+    embedding_request_texts: Annotated[
+        Count, _about(Group.SEARCH, "Texts that are sent to the embedding model in one request.")
+    ] = limits.EMBEDDING_REQUEST_TEXTS
+    rerank_model: Annotated[
+        NotEmpty | None,
+        _about(
+            Group.SEARCH,
+            "Model that puts the best 50 passages into order, asked by `/v1/rerank` of the model server that its name "
+            "leads to; without one they stay as they are.",
+        ),
+    ] = None
+    search_cache_bytes: Annotated[
+        CacheBytes, _about(Group.SEARCH, "Memory for the indexes of vector stores that were searched last, in bytes.")
+    ] = limits.SEARCH_CACHE_BYTES
+
     unknown_keys: Annotated[
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
@@ -228,7 +257,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def weights_dir(self) -> Path:
-        """Where the stand-in's weights are kept."""
+        """Where the weights of the stand-in and of the built-in embedding are kept."""
         return self.data_dir / "weights"
 
     def shown(self) -> dict[str, object]:

@@ -19,8 +19,8 @@ from support.local import CHILD, ENOUGH_SECONDS, requests, scripted, starts
 from understudy.entropy import new_id
 from understudy.models.local import LocalModels, model_name
 from understudy.models.local_server import COMMAND
-from understudy.models.weights import SMOLLM2
 from understudy.ports import ChunkStream
+from understudy.weights import SMOLLM2
 from understudy.wire.chat import ChatRequest, Chunk
 
 WEATHER = {
@@ -165,7 +165,7 @@ def test_a_model_is_named_as_its_file_without_the_quantization(file: str, name: 
 
 # --- the real model
 
-FETCHED = Path(__file__).parents[2] / "data" / "weights" / SMOLLM2.file_name
+FETCHED = Path(__file__).parents[2] / "data" / "weights" / SMOLLM2.files[0].name
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ import pytest
 
 from support.local import CHILD, ENOUGH_SECONDS, scripted, starts, until
 from understudy.models.local_server import COMMAND, Address, LocalServer, LocalUnavailable
-from understudy.models.weights import WeightsUnavailable
 from understudy.ports import ModelError
+from understudy.weights import SMOLLM2, WeightsUnavailable
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ async def test_a_failed_start_is_tried_again_at_the_next_use(gguf: Path) -> None
 
 async def test_missing_weights_are_said_in_their_own_words() -> None:
     def none() -> Path:
-        raise WeightsUnavailable("no index")
+        raise WeightsUnavailable(SMOLLM2, "no index")
 
     async with serving(none) as server:
         with pytest.raises(LocalUnavailable, match=r"no index.*UNDERSTUDY_UPSTREAM_BASE_URL"):

@@ -1,6 +1,8 @@
 """The event stream's answer: frames as they come, a comment now and then, and an end that is never silent."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Final
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -11,6 +13,10 @@ from understudy.core import errors
 from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
+
+# The key of a scope under which the server may have a `Callable[[bytes], bool]`: it sends a piece of a body at once,
+# between two events of the loop, and answers `False` where that must wait, or must not be.
+WRITE_NOW: Final = "understudy.write_now"
 
 _PING = b": ping\n\n"
 
@@ -28,11 +34,11 @@ class EventStream(Response):
         self.background: BackgroundTask | None = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         watch = asyncio.create_task(self._watch(receive, send))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._relay(send)
+            await self._relay(send, scope.get(WRITE_NOW))
         except asyncio.CancelledError:
             # The server is being stopped, and has waited for this stream for long enough.
             await send(_end(b"", errors.stream_broken()))
@@ -41,10 +47,10 @@ class EventStream(Response):
             watch.cancel()
             self._stream.close()
 
-    async def _relay(self, send: Send) -> None:
+    async def _relay(self, send: Send, write_now: Callable[[bytes], bool] | None) -> None:
         # Every `send` costs a system call: what comes together goes out together.
         unsent = self._first
-        while frames := await self._stream.next():
+        while frames := await self._stream.next(None if unsent else write_now):
             unsent += b"".join(frames)
             if self._stream.finished:
                 break

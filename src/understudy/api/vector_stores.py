@@ -19,7 +19,15 @@ from understudy.api.stores import (
 from understudy.core import errors
 from understudy.core.search_query import rewritten
 from understudy.core.vector_stores import changed_vector_store, chunking, new_vector_store
-from understudy.ports import EmbeddingFailed, NewStoreFile, NewVectorStore, Passage, SearchRequest, StoreRefusal
+from understudy.ports import (
+    EmbeddingFailed,
+    NewStoreFile,
+    NewVectorStore,
+    Passage,
+    SearchRefused,
+    SearchRequest,
+    StoreRefusal,
+)
 from understudy.wire.base import Deleted
 from understudy.wire.lists import ListQuery
 from understudy.wire.vector_stores import (
@@ -104,6 +112,8 @@ class VectorStores:
             passages = await services.search.search([store_id], wanted)
         except EmbeddingFailed as failed:
             raise (errors.Unavailable if failed.retryable else errors.BadRequest)(failed.message) from failed
+        except SearchRefused as refused:
+            raise errors.BadRequest(refused.message, param=refused.param) from None
         return answer(SearchPage(search_query=queries, data=[_result(passage) for passage in passages]))
 
 

@@ -22,11 +22,13 @@ class _Topic:
         self.held_from: int | None = None
         self.followers: set[MemoryFollower] = set()
 
-    def add(self, frames: Sequence[Frame]) -> None:
-        if any(frame.event == DISCARDED for frame in frames):
-            self._drop(len(self.frames))
-        if self.held_from is None:
-            self.held_from = next((frame.seq for frame in frames if frame.seq is not None), None)
+    def add(self, frames: Sequence[Frame], facts: Sequence[Frame]) -> None:
+        """`facts` are those of the frames that are no deltas."""
+        if facts:
+            if any(fact.event == DISCARDED for fact in facts):
+                self._drop(len(self.frames))
+            if self.held_from is None:
+                self.held_from = facts[0].seq
         self.frames.extend(frames)
         for frame in frames:
             self.size_bytes += len(frame.data)
@@ -47,14 +49,17 @@ class MemoryFollower:
         self._let_go = let_go
         self._taken = topic.dropped
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Callable[[Sequence[Frame]], bool] | None = None
         self._torn = False  # frames were dropped before they were taken
         self._nudged = False
         self.closed = False
         self.held_from = topic.held_from
 
-    async def next(self) -> Sequence[Frame]:
+    async def next(self, take: Callable[[Sequence[Frame]], bool] | None = None) -> Sequence[Frame]:
+        self._take = take
         while not self.closed:
             if frames := self._not_taken():
+                self._taken += len(frames)
                 return frames
             if self._nudged:
                 self._nudged = False
@@ -64,17 +69,30 @@ class MemoryFollower:
         return ()
 
     def _not_taken(self) -> Sequence[Frame]:
+        """From `_taken` on."""
         topic = self._topic
         if self._taken < topic.dropped:
             self._taken, self._torn = topic.dropped, True
-        start, self._taken = self._taken - topic.dropped, topic.dropped + len(topic.frames)
         if self._torn:
             # A delta's place is behind the fact before it: where that was dropped, the next fact comes first.
-            start = next((at for at, frame in enumerate(topic.frames) if at >= start and frame.seq is not None), -1)
-            if start < 0:
-                return ()
-            self._torn = False
-        return topic.frames[start:]
+            while self._torn and self._taken < topic.dropped + len(topic.frames):
+                self._torn = topic.frames[self._taken - topic.dropped].seq is None
+                self._taken += self._torn
+        return topic.frames[self._taken - topic.dropped :]
+
+    def offer(self) -> None:
+        """Something was published: gives it to whoever waits, if possible without waking a task."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        try:
+            if self._take is not None and (frames := self._not_taken()) and self._take(frames):
+                self._taken += len(frames)
+            else:
+                self.wake()
+        except Exception as error:
+            if not waiter.done():
+                waiter.set_exception(error)  # it is the reader's, and nothing that whoever publishes could mend
 
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -108,21 +126,22 @@ class MemoryBus:
         if not frames:
             return
         topic = self._topics.get(run_id)
-        new_fact = any(frame.seq is not None for frame in frames)
+        facts = [frame for frame in frames if frame.seq is not None]
         if topic is None:
-            if not new_fact:
+            if not facts:
                 return  # deltas of a run that is retired or forgotten: no reader could place them
             topic = self._topics[run_id] = _Topic()
         before = topic.size_bytes
-        topic.add(frames)
+        topic.add(frames, facts)
         self._size_bytes += topic.size_bytes - before
-        for follower in topic.followers:
-            follower.wake()
-        if new_fact:
+        for follower in tuple(topic.followers):
+            follower.offer()
+        if facts:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)
             self._forget()
-        self._make_room()
+        if self._size_bytes > BUS_BYTES_MAX:
+            self._make_room()
 
     def _forget(self) -> None:
         """Lets go of runs without news and without readers, whether they rest or go on in another process."""
@@ -140,8 +159,6 @@ class MemoryBus:
 
     def _make_room(self) -> None:
         """Lets go of the runs whose news are oldest, as far as nobody reads them: the log has their facts."""
-        if self._size_bytes <= BUS_BYTES_MAX:
-            return
         for run_id in [run_id for run_id in self._kept_until if not self._topics[run_id].followers]:
             if self._size_bytes <= BUS_BYTES_MAX:
                 return

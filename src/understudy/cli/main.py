@@ -51,6 +51,9 @@ def commands() -> typer.Typer:
     model = typer.Typer(help="The bundled stand-in model.")
     model.command("fetch")(model_fetch)
     app.add_typer(model, name="model", no_args_is_help=True)
+    embedding = typer.Typer(help="The built-in embedding, by which file search finds what is meant.")
+    embedding.command("fetch")(embedding_fetch)
+    app.add_typer(embedding, name="embedding", no_args_is_help=True)
     app.command("settings")(settings)
     return app
 
@@ -141,8 +144,18 @@ def keys_revoke(loaded: Loaded, key_id: Annotated[str, typer.Argument(help="Id o
 def model_fetch(loaded: Loaded) -> None:
     """Fetch the stand-in's weights into the data directory."""
     from understudy.cli.model import fetch
+    from understudy.weights import SMOLLM2
 
-    fetch(loaded.settings)
+    fetch(loaded.settings, SMOLLM2)
+
+
+@with_settings("data_dir")
+def embedding_fetch(loaded: Loaded) -> None:
+    """Fetch the built-in embedding's weights (19 MB) into the data directory."""
+    from understudy.cli.model import fetch
+    from understudy.weights import WORDLLAMA
+
+    fetch(loaded.settings, WORDLLAMA)
 
 
 @with_settings(*ALL)

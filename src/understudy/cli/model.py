@@ -1,16 +1,17 @@
-"""`understudy model fetch`."""
+"""`understudy model fetch` and `understudy embedding fetch`."""
 
 from understudy.cli.terminal import Stop
-from understudy.models.weights import TerminalProgress, WeightsUnavailable, ensure_weights
 from understudy.settings import Settings
+from understudy.weights import TerminalProgress, Weights, WeightsUnavailable, ensure_weights
 
 __all__ = ["fetch"]
 
 
-def fetch(settings: Settings) -> None:
-    """Prints where the weights are."""
+def fetch(settings: Settings, weights: Weights) -> None:
+    """Prints where the weights are, a line for each file."""
     try:
-        path = ensure_weights(settings.weights_dir, progress=TerminalProgress())
+        paths = ensure_weights(settings.weights_dir, weights, progress=TerminalProgress())
     except WeightsUnavailable as error:
         raise Stop(str(error)) from error
-    print(path)
+    for path in paths:
+        print(path)

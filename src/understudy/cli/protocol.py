@@ -1,10 +1,12 @@
 """HTTP as uvicorn speaks it, with bounds on what comes before a request's body: nobody has shown a key yet."""
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from understudy.api.sse import WRITE_NOW
 from understudy.core.limits import HEAD_BYTES_MAX, HEAD_SECONDS
 
 _TOO_LARGE: Final = (
@@ -48,6 +50,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         super().on_headers_complete()
+        self.scope[WRITE_NOW] = partial(_write_now, self.cycle)  # type: ignore[typeddict-unknown-key]
 
     def _await_head(self) -> None:
         if self._head_timer is None:
@@ -62,3 +65,11 @@ class BoundedHttp(HttpToolsProtocol):
     def _give_up(self) -> None:
         self._head_timer = None
         self.transport.close()
+
+
+def _write_now(cycle: RequestResponseCycle, piece: bytes) -> bool:
+    """What `cycle.send` does with a piece of a body that more will follow, unless it would have to wait."""
+    if cycle.flow.write_paused or cycle.disconnected or cycle.response_complete or not cycle.chunked_encoding:
+        return False
+    cycle.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+    return True

@@ -1,6 +1,6 @@
 """A run's stream for a reader who asked to have the results' content included in the steps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, get_args
 
 import msgspec
@@ -25,7 +25,8 @@ class IncludingStream(RunStream):
         self._rows = store
         self._run = run_id
 
-    async def next(self) -> Sequence[bytes]:
+    async def next(self, write: Callable[[bytes], bool] | None = None) -> Sequence[bytes]:  # noqa: ARG002
+        # Nothing is written past this reader, which has to look at every frame.
         return [await self._included(frame) for frame in await super().next()]
 
     async def _included(self, frame: bytes) -> bytes:

@@ -23,7 +23,7 @@ from understudy.core.run.inputs import (
 from understudy.core.run.machine import Decision, decide
 from understudy.core.run.state import Note
 from understudy.engine.attention import Attention
-from understudy.engine.frames import delta_frame
+from understudy.engine.frames import TextFrames, delta_frame
 from understudy.engine.journal import Journal
 from understudy.ports import Bus, Clock, Frame, Lease, NewId, Store, StoredRun
 from understudy.wire.chat import Chunk
@@ -124,6 +124,8 @@ class Reply:
         self.calls = calls
         self._held = held
         self._bus = bus
+        self._run_id = RunId(held.run.id)
+        self._texts: TextFrames | None = None
 
     @property
     def text(self) -> str:
@@ -142,6 +144,28 @@ class Reply:
     async def take(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
             await self._show(self.turn.feed(chunk))
+
+    def take_now(self, chunks: Sequence[Chunk]) -> bool:
+        """Takes chunks whose pieces can be shown without anything being written first: more of a message, as a rule.
+
+        `False`: at least one of them needs more than that, and none was taken.
+        """
+        message = self._held.stored.state.open_message
+        for chunk in chunks:
+            for choice in chunk.choices[:1]:
+                delta = choice.delta
+                if delta.tool_calls or (message is None and (delta.content or delta.refusal)):
+                    return False
+        frames: list[Frame] = []
+        try:
+            for chunk in chunks:
+                for piece in self.turn.feed(chunk):
+                    assert message is not None
+                    assert isinstance(piece, TextPiece | RefusalPiece)
+                    frames.append(self._message_frame(message.id, piece))
+        finally:
+            self._publish(frames)
+        return True
 
     async def finish(self) -> None:
         """The model has said all: shows what was held back."""
@@ -166,7 +190,7 @@ class Reply:
             match piece:
                 case TextPiece() | RefusalPiece():
                     message_id = await self._begin_message() if state.open_message is None else state.open_message.id
-                    frames.append(delta_frame(message_delta(message_id, piece)))
+                    frames.append(self._message_frame(message_id, piece))
                 case CallStarted() | CallArguments():
                     if state.step is None or state.open_message is not None:
                         self._publish(frames)
@@ -183,8 +207,16 @@ class Reply:
         assert step is not None
         self._publish([delta_frame(step_delta(step.id, call))])
 
+    def _message_frame(self, message_id: str, piece: TextPiece | RefusalPiece) -> Frame:
+        if isinstance(piece, RefusalPiece) or piece.first or piece.annotations:
+            return delta_frame(message_delta(message_id, piece))
+        texts = self._texts
+        if texts is None or not texts.are_of(message_id, piece.index):
+            texts = self._texts = TextFrames(message_id, piece.index)
+        return texts.frame(piece.value)
+
     def _publish(self, frames: Sequence[Frame]) -> None:
-        self._bus.publish(RunId(self._held.run.id), frames)
+        self._bus.publish(self._run_id, frames)
 
     async def _begin_message(self) -> str:
         held = self._held

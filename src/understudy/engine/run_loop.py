@@ -202,7 +202,7 @@ class RunLoop:
         """Passes the model's answer on while it arrives. Raises `ModelError`, `CalledAway`, `SeqConflict`."""
         stream = await self._open(request, attention)
         try:
-            while chunks := await attention.wait(stream.next):
+            while chunks := await attention.wait(lambda: stream.next(reply.take_now)):
                 await reply.take(chunks)
             await reply.finish()
         finally:

@@ -1,7 +1,8 @@
 """The event stream as a reader of a run's facts: live from the bus, and from the log where the bus has forgotten."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from understudy.core.ids import RunId
 from understudy.core.limits import FACTS_PAGE, LOG_LOOK_SECONDS
@@ -36,17 +37,20 @@ class RunStream:
         self.finished = False
         self.begun_anew = False
 
-    async def next(self) -> Sequence[bytes]:
+    async def next(self, write: Callable[[bytes], bool] | None = None) -> Sequence[bytes]:
         """The next frames, waiting for at least one. Empty: the stream is over.
 
         Then `finished` says that the run rests, `begun_anew` that an answer whose beginning was shown was discarded.
+        What comes while it waits is offered to `write` first, where whoever made it publishes it: no task is woken for
+        frames that it answers `True` to. The last ones are given here in any case.
         """
+        take = None if write is None else partial(self._pass_on, write)
         while not (self.finished or self.begun_anew):
             if not self._begun:
                 self._begun = True
                 shown = await self._beginning()
             else:
-                frames = await self._follower.next()
+                frames = await self._follower.next(take)
                 if frames:
                     self._heard = True
                     shown = await self._take(frames)
@@ -71,6 +75,26 @@ class RunStream:
         # Looked at again: the run may have ended between the first look and now.
         if stored is None or (stored.state.run.status in TERMINAL and not await self._facts()):
             self.close()
+
+    def _pass_on(self, write: Callable[[bytes], bool], frames: Sequence[Frame]) -> bool:
+        """Whether all of these were written: they go on where the reader is, the run does not rest with them."""
+        if self._passed != self._given:
+            return False
+        seq, deltas = self._given.seq, self._given.deltas
+        shown = []
+        for frame in frames:
+            if frame.seq is None:
+                deltas += 1
+            elif frame.seq == seq + 1 and frame.event not in RESTING and frame.event != DISCARDED:
+                seq, deltas = frame.seq, 0
+            else:
+                return False
+            shown.append(_with_id(seq, deltas, frame))
+        if not write(b"".join(shown)):
+            return False
+        self._heard = True
+        self._given = self._passed = Position(seq, deltas)
+        return True
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
         """What is new of the bus's frames. A gap between them and what was given is filled from the log."""
@@ -162,8 +186,13 @@ class RunStream:
 
     def _shown(self, frame: Frame) -> bytes:
         self.finished = frame.event in RESTING
-        return b"id: %b\n%b" % (str(self._given).encode(), frame.data)
+        return _with_id(self._given.seq, self._given.deltas, frame)
 
     def close(self) -> None:
         self._timer.cancel()
         self._follower.close()
+
+
+def _with_id(seq: int, deltas: int, frame: Frame) -> bytes:
+    """As `Position` is written: `id: 7`, `id: 7.3`."""
+    return b"id: %d.%d\n%b" % (seq, deltas, frame.data) if deltas else b"id: %d\n%b" % (seq, frame.data)

@@ -19,6 +19,7 @@ from understudy.wire.chat import ChatRequest
 from understudy.wire.models import Model
 
 FORWARDED_PATHS: Final = frozenset({"/chat/completions", "/embeddings"})
+ASKED_PATHS: Final = frozenset({"/embeddings", "/rerank"})
 # Of one connection only (RFC 9110 section 7.6.1), or untrue once the body has been decompressed and cut anew.
 _NOT_FORWARDED: Final = frozenset(
     {
@@ -111,6 +112,15 @@ class HttpModels:
             # To the client it would look like a refusal of its own key, and it may quote ours.
             raise await self._refusal(response, answer)
         return HttpForwarded(response, answer)
+
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> bytes:
+        """The whole answer. Raises `ModelError`: none, one with a status other than 2xx, or one that is too long."""
+        if path not in ASKED_PATHS:
+            raise ValueError(f"{path!r} is not asked")
+        response, answer = await self._ask("POST", path, msgspec.json.encode({**body, "model": model}))
+        if not 200 <= response.status < 300:
+            raise await self._refusal(response, answer)
+        return await answer.whole(limits.UPSTREAM_ANSWER_BYTES_MAX)
 
     async def models(self) -> Sequence[Model]:
         """What the server lists, asked for anew when the last answer is some seconds old. Raises `ModelError`."""

@@ -4,9 +4,9 @@ Its process is `local_server` (the parent's side) and `local_child`; what it is 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import structlog
 
@@ -15,7 +15,7 @@ from understudy.models.http import HttpModels
 from understudy.models.local_chat import CallWriter, adapt
 from understudy.models.local_server import COMMAND, Address, LocalServer, LocalUnavailable
 from understudy.models.upstream import Upstream
-from understudy.ports import ChunkStream, Forwarded, NewId
+from understudy.ports import ChunkStream, Forwarded, ModelError, NewId
 from understudy.wire.chat import ChatRequest, Chunk
 from understudy.wire.models import Model
 
@@ -77,6 +77,9 @@ class LocalModels:
         client = await self._connected()
         return await client.forward(path, body, content_type=content_type)
 
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> NoReturn:  # noqa: ARG002 - a port's
+        raise ModelError("The stand-in model neither embeds nor reranks: UNDERSTUDY_UPSTREAM_BASE_URL names a server.")
+
     async def models(self) -> Sequence[Model]:
         return (Model(id=self._model, created=0, owned_by="local"),)
 
@@ -113,10 +116,10 @@ class _CallStream:
         self._stream = stream
         self._writer = writer
 
-    async def next(self) -> Sequence[Chunk]:
+    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
         while chunks := await self._stream.next():
             written = [chunk for read in chunks if (chunk := self._writer.write(read)) is not None]
-            if written:
+            if written and (take is None or not take(written)):
                 return written
         return ()
 

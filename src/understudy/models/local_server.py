@@ -17,8 +17,8 @@ from msgspec import Struct
 
 from understudy.core.limits import LOCAL_START_SECONDS, LOCAL_STOP_SECONDS, LOCAL_THREADS_MAX
 from understudy.models.local_child import Failed, Order, Ready
-from understudy.models.weights import WeightsUnavailable
 from understudy.ports import ModelError
+from understudy.weights import WeightsUnavailable
 
 __all__ = ["COMMAND", "Address", "LocalServer", "LocalUnavailable"]
 

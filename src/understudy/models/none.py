@@ -1,6 +1,6 @@
 """No model server at all: the server starts, and says what to set when a model is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from understudy.core.limits import CONTEXT_WINDOW_TOKENS
@@ -21,6 +21,9 @@ class NoModels:
         raise ModelError(WHAT_TO_SET)
 
     async def forward(self, path: str, body: bytes, *, content_type: str) -> NoReturn:  # noqa: ARG002 likewise
+        raise ModelError(WHAT_TO_SET)
+
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> NoReturn:  # noqa: ARG002 likewise
         raise ModelError(WHAT_TO_SET)
 
     async def models(self) -> Sequence[Model]:

@@ -1,7 +1,8 @@
 """Several model servers as one: each request goes where the routes say, and on to the next server if that is down."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -13,6 +14,8 @@ from understudy.models.routes import Place, Routes
 from understudy.ports import ChunkStream, Forwarded, ModelError, Models, UnknownModel
 from understudy.wire.chat import ChatRequest
 from understudy.wire.models import Model
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -36,17 +39,15 @@ class RoutedModels:
 
     async def chat(self, request: ChatRequest) -> ChunkStream:
         """Raises `UnknownModel`, and `ModelError` as the first server failed, retryable if any server's failure is."""
-        failed: list[ModelError] = []
-        for place in self._places(request.model):
-            try:
-                return await self._upstreams[place.upstream].chat(msgspec.structs.replace(request, model=place.model))
-            except ModelError as error:
-                log.info("upstream_failed", upstream=place.upstream, model=place.model, reason=error.message)
-                # Refusals of the first are about the request. A fallback's own must not make a short outage final.
-                if not failed and not failures.worth_asking_elsewhere(error):
-                    raise
-                failed.append(error)
-        raise _of_all(failed)
+
+        def at(place: Place) -> Awaitable[ChunkStream]:
+            return self._upstreams[place.upstream].chat(msgspec.structs.replace(request, model=place.model))
+
+        return await self._first(request.model, at)
+
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> bytes:
+        """Raises as `chat` does."""
+        return await self._first(model, lambda place: self._upstreams[place.upstream].ask(path, place.model, body))
 
     async def forward(self, path: str, body: bytes, *, content_type: str) -> Forwarded:
         """What the last server asked answers, `model` in the body replaced. Raises `UnknownModel`, `ModelError`."""
@@ -90,6 +91,20 @@ class RoutedModels:
 
     async def close(self) -> None:
         await asyncio.gather(*(models.close() for models in self._upstreams.values()))
+
+    async def _first(self, model: str, at: Callable[[Place], Awaitable[T]]) -> T:
+        """What the first server answers that is there."""
+        failed: list[ModelError] = []
+        for place in self._places(model):
+            try:
+                return await at(place)
+            except ModelError as error:
+                log.info("upstream_failed", upstream=place.upstream, model=place.model, reason=error.message)
+                # Refusals of the first are about the request. A fallback's own must not make a short outage final.
+                if not failed and not failures.worth_asking_elsewhere(error):
+                    raise
+                failed.append(error)
+        raise _of_all(failed)
 
     def _places(self, model: str) -> Sequence[Place]:
         places = self._routes.places(model)

@@ -1,6 +1,6 @@
 """Chunks out of an answer to `POST /chat/completions`, as they arrive."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -30,22 +30,30 @@ class HttpChunkStream:
         self._begun = False
         self._over = False  # nothing more to read
         self._done = False  # the server said so
+        self._take: Callable[[Sequence[Chunk]], bool] | None = None
+        self._left: Sequence[Chunk] = ()  # heard and not taken
         self._failure: ModelError | None = None  # to be raised after the chunks that came before it
 
-    async def next(self) -> Sequence[Chunk]:
+    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
         """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
 
-        Raises `ModelError`, once all chunks that came before the fault were returned.
+        Raises `ModelError`, once all chunks that came before the fault were returned or taken.
         """
+        self._take = take
         try:
             if not self._begun:
-                return await self._begin()
-            return await self._next(None)
+                await self._begin()
+            if self._listening:
+                await self._body.each(self._hear)
+            if not self._left and self._failure is not None:
+                raise self._failure
         except ModelError:
             self._over = True
             self._failure = None
             self._body.drop()
             raise
+        left, self._left = self._left, ()
+        return left
 
     async def close(self) -> None:
         """Keeps the connection for the next request if the answer ended; a model still talking is cut off."""
@@ -55,7 +63,11 @@ class HttpChunkStream:
         else:
             self._body.drop()
 
-    async def _begin(self) -> Sequence[Chunk]:
+    @property
+    def _listening(self) -> bool:
+        return not (self._left or self._over or self._failure)
+
+    async def _begin(self) -> None:
         """The first read tells an event stream from a whole completion; content types are not to be trusted."""
         self._begun = True
         head = b""
@@ -67,30 +79,24 @@ class HttpChunkStream:
         if head.lstrip(_SPACE).startswith(b"{"):
             whole = await self._body.whole(limits.COMPLETION_BYTES_MAX, begun=head)
             self._over = True
-            return completion.chunks(whole, self._content_type, self._secrets)
+            self._left = completion.chunks(whole, self._content_type, self._secrets)
+            return
         if self._content_type != "text/event-stream" and not head.lstrip(_SPACE).startswith(_FIELDS):
             raise failures.unexpected(self._content_type)
-        return await self._next(head)
+        self._hear(head)
 
-    async def _next(self, piece: bytes | None) -> Sequence[Chunk]:
-        if self._failure is not None:
-            raise self._failure
-        while not self._over:
-            if piece is None:
-                piece = await self._body.piece()
-            try:
-                payloads = self._parser.feed(piece) if piece else self._parser.end()
-            except TooLong as error:
-                raise failures.too_long(limits.UPSTREAM_LINE_BYTES_MAX) from error
-            if not piece:
-                self._over = True
-            chunks = self._chunks(payloads)
-            if chunks:
-                return chunks
-            if self._failure is not None:
-                raise self._failure
-            piece = None
-        return ()
+    def _hear(self, piece: bytes) -> bool:
+        """Whether to go on listening: nothing came that is for whoever waits in `next`."""
+        try:
+            payloads = self._parser.feed(piece) if piece else self._parser.end()
+        except TooLong as error:
+            raise failures.too_long(limits.UPSTREAM_LINE_BYTES_MAX) from error
+        if not piece:
+            self._over = True
+        chunks = self._chunks(payloads)
+        if chunks and (self._take is None or not self._take(chunks)):
+            self._left = chunks
+        return self._listening
 
     def _chunks(self, payloads: Iterable[bytes]) -> list[Chunk]:
         chunks = []

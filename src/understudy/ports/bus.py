@@ -25,8 +25,12 @@ class Follower(Protocol):
     held_from: int | None
     closed: bool
 
-    async def next(self) -> Sequence[Frame]:
-        """All frames not yet taken, waiting for at least one. Empty after `close` and after `nudge`."""
+    async def next(self, take: Callable[[Sequence[Frame]], bool] | None = None) -> Sequence[Frame]:
+        """All frames not yet taken, waiting for at least one. Empty after `close` and after `nudge`.
+
+        What is published while it waits is offered to `take` first, within `publish`: frames that it answers `True` to
+        are taken, and the wait goes on. Raises what `take` raises.
+        """
 
     def nudge(self) -> None:
         """Wakes whoever waits in `next`, once, with nothing."""

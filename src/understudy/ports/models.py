@@ -1,6 +1,6 @@
 """Model servers, and the counting of what they are sent."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from understudy.core import errors
@@ -42,10 +42,13 @@ class UnknownModel(ModelError):
 class ChunkStream(Protocol):
     """A model's answer while it arrives."""
 
-    async def next(self) -> Sequence[Chunk]:
+    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
         """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
 
-        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection.
+        What arrives while it waits is offered to `take` first, within the loop's own callback: chunks that it answers
+        `True` to are taken, and the wait goes on.
+
+        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection; and what `take` raises.
         """
 
     async def close(self) -> None:
@@ -78,6 +81,12 @@ class Models(Protocol):
         """A client's own request, sent as it is: `path` is `/chat/completions` or `/embeddings`.
 
         Raises `ModelError`: no connection, no answer, or the configured key was refused; `UnknownModel`.
+        """
+
+    async def ask(self, path: str, model: str, body: Mapping[str, object]) -> bytes:
+        """The whole answer to a question of our own: `path` is `/embeddings` or `/rerank`, `body` lacks the model.
+
+        Raises `ModelError`, also for an answer that is a refusal or too long; `UnknownModel`.
         """
 
     async def models(self) -> Sequence[Model]:

@@ -1,6 +1,6 @@
 """Vector stores: their rows, what is to be indexed, the chunks of what is, and the search over them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -93,8 +93,11 @@ class Documents(Protocol):
 
     def chunks(
         self, path: Path, file_name: str, mime_type: str, chunking: StaticChunkingOptions, *, embed: bool
-    ) -> AsyncIterator[Sequence[Chunk]]:
-        """In bounded batches. `embed`: with vectors of the built-in embedding. Raises `DocumentRefused`."""
+    ) -> AsyncGenerator[Sequence[Chunk], None]:
+        """In bounded batches. `embed`: with vectors of the built-in embedding. Raises `DocumentRefused`.
+
+        A file that is not read to its end is closed by `aclose`.
+        """
 
     async def close(self) -> None: ...
 
@@ -323,6 +326,24 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     where: Filter | None = None
 
 
+class SearchRefused(Exception):
+    """A search that asks for too much. `param` is the request's field."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class RerankFailed(Exception):
+    """No scores can be had. The text is for the log."""
+
+
+class Reranker(Protocol):
+    async def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """How well each text answers, between 0 and 1. Raises `RerankFailed`."""
+
+
 class Search(Protocol):
     async def search(self, store_ids: Sequence[str], request: SearchRequest) -> Sequence[Passage]:
-        """Best first, over all the stores together. Raises `EmbeddingFailed`."""
+        """Best first, over all the stores together. Raises `EmbeddingFailed`, `SearchRefused`."""

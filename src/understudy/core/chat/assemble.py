@@ -226,7 +226,10 @@ class Turn:
         return pieces
 
     def _measure(self, delta: ChunkDelta) -> None:
-        self._bytes += _size_bytes(delta.content) + _size_bytes(delta.refusal)
+        if delta.content:
+            self._bytes += _size_bytes(delta.content)
+        if delta.refusal:
+            self._bytes += _size_bytes(delta.refusal)
         for part in delta.tool_calls or ():
             if part.function is not None:
                 self._bytes += _size_bytes(part.function.name) + _size_bytes(part.function.arguments)

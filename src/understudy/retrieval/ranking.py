@@ -1,0 +1,143 @@
+"""Which passages answer a query best: rankings by words and by vectors, fused by reciprocal ranks.
+
+Everything is exact: each passage that a filter lets through is compared with each query. The stores that are searched
+count as one collection, so a word is as rare as it is in all of them together.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from understudy.core.limits import FUSION_K, SEARCH_DEPTH
+from understudy.ports import Embedding
+from understudy.retrieval.filters import mask
+from understudy.retrieval.index import StoreIndex
+from understudy.retrieval.postings import score_words
+from understudy.retrieval.terms import term_counts, unpack
+from understudy.wire.vector_stores import Filter
+
+__all__ = ["Found", "Query", "rank"]
+
+
+class Query(Struct, frozen=True):
+    """A question, and its vectors in the spaces of the stores that are searched."""
+
+    text: str
+    vectors: Mapping[Embedding, NDArray[np.float32]]
+
+
+class Found(Struct, frozen=True):
+    """A row of one of the stores. `score` is between 0 and 1."""
+
+    store: int
+    row: int
+    score: float
+
+
+def rank(stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter | None, *, limit: int) -> list[Found]:
+    """The best rows of all the stores, for all the queries together. Raises `FilterTooLarge`.
+
+    A row that is found by several queries, or by words and by vectors, counts for each.
+    """
+    collection = _Collection(stores, where)
+    if not collection.allowed.any():
+        return []
+    fused = np.zeros(len(collection.allowed), np.float32)
+    closeness = np.zeros(len(collection.allowed), np.float32)
+    for query in queries:
+        words, whole = collection.words(query)
+        cosines = collection.cosines(query)
+        lists = [_best(words, collection.allowed)]
+        lists += [_best(cosines, collection.allowed & inside) for inside in collection.spaces(query)]
+        for rows in lists:
+            fused[rows] += (1 / (FUSION_K + 1 + np.arange(len(rows)))).astype(np.float32)
+        share = np.minimum(words / np.float32(whole), 1) if whole else words
+        np.maximum(closeness, _closeness(share, cosines, collection.has_vectors(query)), out=closeness)
+    # A store without vectors takes part in half of the rankings; its rows are not worth less for that.
+    fused /= collection.rankings(queries[0])
+    best = _best(fused, collection.allowed, limit)
+    scores = _falling(closeness[best])
+    return [Found(*collection.place(int(row)), score) for row, score in zip(best, scores, strict=True)]
+
+
+class _Collection:
+    """The rows of several stores, one store after the other."""
+
+    def __init__(self, stores: Sequence[StoreIndex], where: Filter | None) -> None:
+        self._stores = stores
+        self._starts = np.cumsum([0, *(store.rows for store in stores)])
+        self._postings = [segment.postings for store in stores for segment in store.segments]
+        self._live = _whole([store.file_of >= 0 for store in stores])
+        self.allowed = self._live
+        if where is not None:
+            # The row of a dead file has the place -1: it must not take the last file's.
+            masks = [np.append(mask(where, store.columns), False) for store in stores]
+            self.allowed = _whole([one[store.file_of] for one, store in zip(masks, stores, strict=True)])
+
+    def words(self, query: Query) -> tuple[NDArray[np.float32], float]:
+        found = score_words(self._postings, self._live, unpack(term_counts(query.text)))
+        return found.scores, found.whole
+
+    def cosines(self, query: Query) -> NDArray[np.float32]:
+        """Of each row, 0 where there is no vector to compare."""
+        found = np.zeros(len(self._live), np.float32)
+        start = 0
+        for store in self._stores:
+            vector = _vector(store, query)
+            for segment in store.segments:
+                if vector is not None and segment.vectors is not None:
+                    np.matmul(segment.vectors, vector, out=found[start : start + segment.rows])
+                start += segment.rows
+        return found
+
+    def spaces(self, query: Query) -> list[NDArray[np.bool_]]:
+        """The rows of each space that the query has a vector in: cosines of two spaces are not compared."""
+        known = dict.fromkeys(store.embedding for store in self._stores if _vector(store, query) is not None)
+        return [self._each([store.embedding == space for store in self._stores]) for space in known]
+
+    def has_vectors(self, query: Query) -> NDArray[np.bool_]:
+        return self._each([_vector(store, query) is not None for store in self._stores])
+
+    def rankings(self, query: Query) -> NDArray[np.float32]:
+        """In how many rankings a row takes part."""
+        return np.where(self.has_vectors(query), np.float32(2), np.float32(1))
+
+    def place(self, row: int) -> tuple[int, int]:
+        """The store, and the row in it."""
+        store = int(np.searchsorted(self._starts, row, side="right")) - 1
+        return store, row - int(self._starts[store])
+
+    def _each(self, values: Sequence[bool]) -> NDArray[np.bool_]:
+        return np.repeat(np.array(values, np.bool_), np.diff(self._starts))
+
+
+def _vector(store: StoreIndex, query: Query) -> NDArray[np.float32] | None:
+    return None if store.embedding is None else query.vectors.get(store.embedding)
+
+
+def _whole(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    return np.concatenate([np.empty(0, np.bool_), *parts])
+
+
+def _best(scores: NDArray[np.float32], allowed: NDArray[np.bool_], limit: int = SEARCH_DEPTH) -> NDArray[np.int64]:
+    """The rows of the highest scores above zero, best first; of equal ones the first rows."""
+    rows = np.flatnonzero(allowed & (scores > 0))
+    if len(rows) > limit:
+        least = np.partition(scores[rows], len(rows) - limit)[len(rows) - limit]
+        rows = rows[scores[rows] >= least]
+    return rows[np.argsort(-scores[rows], kind="stable")][:limit]
+
+
+def _closeness(
+    words: NDArray[np.float32], cosines: NDArray[np.float32], compared: NDArray[np.bool_]
+) -> NDArray[np.float32]:
+    """How near a row is to a query by itself, from 0 to 1: the mean of its share of the words and its cosine."""
+    near = np.clip(cosines, 0, 1)
+    return np.where(compared, (words + near) / 2, words).astype(np.float32)
+
+
+def _falling(closeness: NDArray[np.float32]) -> list[float]:
+    """Scores in the order of the ranking: each is at least that of what is ranked behind it."""
+    return [float(score) for score in np.maximum.accumulate(closeness[::-1])[::-1]]

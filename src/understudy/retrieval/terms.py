@@ -1,0 +1,153 @@
+"""Words of a text as search by words knows them: lower case, without stop words, stemmed, as packed numbers.
+
+A chunk's packed terms are stored, so what a text becomes here must not change between versions: Porter's algorithm is
+frozen, and hashes are CRC-32. Packed, all little-endian: the text's length in words (u32), then its distinct stems'
+hashes, ascending (u32 each), then how often each occurs, 255 at most (u8 each).
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
+from itertools import pairwise
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+import Stemmer
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from understudy.core.limits import STEMS_CACHED_MAX, WORD_LENGTH_MAX
+
+__all__ = ["Terms", "term_counts", "unpack", "window_counts"]
+
+_COUNT_MAX: Final = 255  # BM25's weight of a word has levelled off long before
+_HEAD_BYTES: Final = 4
+_TERM_BYTES: Final = 5
+_ACCENTS: Final = re.compile("[\u0300-\u036f]+")
+# Scripts that are written without spaces, and Hangul, whose words are long: searched by pairs of characters.
+_UNSPACED: Final = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\u1780-\u17ff"  # Burmese, Khmer
+    "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_MARKS_END: Final = 0x10000  # a class of characters beyond makes the pattern ten times slower
+_UNSPACED_RUN: Final = re.compile(f"([{_UNSPACED}]+)")
+_ASCII_WORD: Final = re.compile("[a-z0-9]+")
+
+# What English texts have everywhere, and what is left of a word behind an apostrophe.
+_STOP_TEXT: Final = """
+a about above after again against all also am an and any are as at be because been before being below between both
+but by can cannot could d did do does doing don down during each either else ever few for from further had has have
+having he her here hers herself him himself his how however i if in into is isn it its itself just ll m may me might
+more most must my myself neither no nor not now of off on once only or other our ours ourselves out over own per re
+s same shall she should so some such t than that the their theirs them themselves then there therefore these they
+this those through thus to too under until up upon us ve very was we were what when where whether which while who
+whom why will with within without would you your yours yourself yourselves
+"""
+_STOP_WORDS: Final = frozenset(_STOP_TEXT.split())
+
+
+class Terms(Struct, frozen=True):
+    """`hashes` are distinct and ascending; `counts` are theirs. `length`: words in the text, stop words left out."""
+
+    hashes: NDArray[np.uint32]
+    counts: NDArray[np.uint8]
+    length: int
+
+
+def term_counts(text: str) -> bytes:
+    """The text's terms, packed."""
+    counted: Counter[int] = Counter()
+    for word, times in Counter(_words(text)).items():
+        for part in (word,) if word.isascii() else _parts(word):
+            hashed = _hash(part[:WORD_LENGTH_MAX])
+            if hashed is not None:
+                counted[hashed] += times
+    hashes = sorted(counted)
+    counts = bytes(min(counted[one], _COUNT_MAX) for one in hashes)
+    return np.array([counted.total(), *hashes], "<u4").tobytes() + counts
+
+
+def window_counts(text: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """The packed terms of windows of one text, `(start, end)` in characters, which may overlap.
+
+    What windows share is read once. A word belongs, whole, to the windows in which it begins.
+    """
+    known: dict[str, tuple[int, ...]] = {}
+    hashes: list[int] = []
+    begins: list[int] = []
+    # Not lower case as a whole, which might move what follows: U+0130 becomes two characters.
+    words = _ASCII_WORD.finditer(text.lower()) if text.isascii() else _any_word().finditer(text.replace("_", " "))
+    for found in words:
+        word = found[0]
+        if (hashed := known.get(word)) is None:
+            parts = (word,) if word.isascii() and word.islower() else _lower_parts(word)
+            hashed = known[word] = tuple(one for part in parts if (one := _hash(part)) is not None)
+        hashes += hashed
+        begins += [found.start()] * len(hashed)
+    every = np.array(hashes, np.uint32)
+    packed = []
+    for first, last in np.searchsorted(begins, np.array(spans, np.int64).reshape(-1, 2)).tolist():
+        distinct, counts = np.unique(every[first:last], return_counts=True)
+        head = np.array([last - first, *distinct], "<u4")
+        packed.append(head.tobytes() + np.minimum(counts, _COUNT_MAX).astype(np.uint8).tobytes())
+    return packed
+
+
+def unpack(packed: bytes) -> Terms:
+    """Views of the packed bytes, without a copy. Raises `ValueError` for what `term_counts` did not pack."""
+    distinct, rest = divmod(len(packed) - _HEAD_BYTES, _TERM_BYTES)
+    if distinct < 0 or rest:
+        raise ValueError("these are no packed terms")
+    head = np.frombuffer(packed, "<u4", count=1 + distinct)
+    counts = np.frombuffer(packed, np.uint8, offset=_HEAD_BYTES * (1 + distinct))
+    return Terms(head[1:], counts, int(head[0]))
+
+
+def _words(text: str) -> list[str]:
+    lower = text.lower()
+    return _ASCII_WORD.findall(lower) if text.isascii() else _any_word().findall(lower.replace("_", " "))
+
+
+@cache
+def _any_word() -> re.Pattern[str]:
+    """Letters and digits with the marks on them: `\\w` alone would cut Hindi and Thai words at their vowels."""
+    marks = [chr(code) for code in range(_MARKS_END) if unicodedata.category(chr(code))[0] == "M"]
+    return re.compile(rf"\w[\w{''.join(marks)}]*")
+
+
+def _lower_parts(word: str) -> Iterator[str]:
+    lower = word.lower()
+    return iter((lower,)) if lower.isascii() else _parts(lower)
+
+
+def _parts(word: str) -> Iterator[str]:
+    """What a word that is not ASCII is searched by.
+
+    Compatibility forms (full width, ligatures) are what they stand for. Latin, Greek and Cyrillic letters lose their
+    accents, which people leave out when they type a query.
+    """
+    plain = unicodedata.normalize("NFKC", _ACCENTS.sub("", unicodedata.normalize("NFKD", word))).casefold()
+    for run in _words(plain):
+        for place, part in enumerate(_UNSPACED_RUN.split(run)):
+            if place % 2 == 0 or len(part) == 1:
+                yield part
+            else:
+                yield from (first + second for first, second in pairwise(part))
+
+
+@lru_cache(maxsize=STEMS_CACHED_MAX)
+def _hash(word: str) -> int | None:
+    """`None` for a word that is not searched."""
+    if not word or word in _STOP_WORDS:
+        return None
+    stem = _stemmer().stemWord(word) if word.isascii() else word
+    return crc32(stem.encode("utf-8", "surrogatepass"))
+
+
+@cache
+def _stemmer() -> Stemmer.Stemmer:
+    return Stemmer.Stemmer("porter", 0)  # cached here instead

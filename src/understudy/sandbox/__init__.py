@@ -1,0 +1,1 @@
+"""The code interpreter's sandbox."""
