@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from support.readable import check_readable
+from understudy.core.limits import FACTS_PER_RUN_MAX
 
 __all__ = ["active_runs", "growth_bytes_per_minute", "violations"]
 
@@ -28,8 +29,8 @@ def violations(database: Path, threads: set[str], counts: Counter[str]) -> Itera
         kept = {id_ for (id_,) in connection.execute("SELECT id FROM threads")}
         if lost := threads - kept:
             yield f"{len(lost)} acknowledged threads are gone: {sorted(lost)[:3]}"
-        for run_id, status, thread_id, owner, last_fact, body in connection.execute(
-            "SELECT id, status, thread_id, lease_owner, last_fact, body FROM runs"
+        for run_id, seq, status, thread_id, owner, last_fact, body in connection.execute(
+            "SELECT id, seq, status, thread_id, lease_owner, last_fact, body FROM runs"
         ):
             counts[f"run {status}"] += 1
             run = json.loads(body)
@@ -43,7 +44,11 @@ def violations(database: Path, threads: set[str], counts: Counter[str]) -> Itera
                 run_id,
             )
             yield from (f"{run_id}: {fault}" for fault in _faults(steps, messages))
-            facts = connection.execute("SELECT seq, event, body FROM facts WHERE run_id = ? ORDER BY seq", (run_id,))
+            first = seq * FACTS_PER_RUN_MAX
+            facts = connection.execute(
+                "SELECT place - ?, events, body FROM facts WHERE place > ? AND place < ? ORDER BY place",
+                (first, first, first + FACTS_PER_RUN_MAX),
+            )
             yield from (f"{run_id}: {fault}" for fault in _log_faults(facts.fetchall(), last_fact))
 
 
@@ -64,7 +69,13 @@ def _faults(steps: list[dict[str, Any]], messages: list[dict[str, Any]]) -> Iter
         yield "a message stands there twice"
 
 
-def _log_faults(facts: Sequence[tuple[int, str, bytes]], last_fact: int) -> Iterator[str]:
+def _log_faults(rows: Sequence[tuple[int, str, bytes]], last_fact: int) -> Iterator[str]:
+    """A row has the number of the last of its facts, and the names of all of them."""
+    facts = [
+        (seq, event, body)
+        for last_seq, events, body in rows
+        for seq, event in enumerate(events.split(), last_seq - events.count(" "))
+    ]
     if [seq for seq, _, _ in facts] != list(range(1, last_fact + 1)):
         yield f"the log has {len(facts)} facts of {last_fact}"
     try:

@@ -32,6 +32,7 @@ from understudy.engine.position import Position
 from understudy.engine.stream import START, RunStream
 from understudy.ports import (
     Append,
+    Appended,
     BuiltIn,
     Bus,
     NewRun,
@@ -100,8 +101,8 @@ class StruckStore(FaultyStore):
     async def add_run(self, new: NewRun) -> int:
         return await self._suffer(lambda: super(StruckStore, self).add_run(new))
 
-    async def append(self, append: Append) -> int:
-        return await self._suffer(lambda: super(StruckStore, self).append(append), tells=bool(append.facts))
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> int:
+        return await self._suffer(lambda: super(StruckStore, self).append(append, then), tells=bool(append.facts))
 
     async def _suffer(self, write: Callable[[], Awaitable[int]], *, tells: bool = True) -> int:
         async with self._one_at_a_time:

@@ -59,9 +59,9 @@ class FaultyStore(SqliteStore):
         self._check()
         return await super()._read(operation)
 
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
         self._check()
-        return await super()._write(operation)
+        return await super()._write(operation, then)
 
     def _check(self) -> None:
         if self.broken:

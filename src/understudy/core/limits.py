@@ -86,6 +86,7 @@ WEIGHTS_STAGING_SECONDS: Final = 7_200.0  # after which what a killed fetch left
 BUS_BYTES_MAX: Final = 256 * 1024 * 1024  # of all runs without readers together
 BUS_RUN_BYTES_MAX: Final = 32 * 1024 * 1024
 FACTS_PAGE: Final = 500
+FACTS_PER_RUN_MAX: Final = 2**20  # far more than its model calls and a week of lost workers make
 FACTS_KEEP_SECONDS: Final = 86_400  # how long the stream of a run that has ended can be read again
 FACTS_PRUNED_MAX: Final = 500  # in one transaction: it waits for as long as it takes who writes beside it
 PRUNE_SECONDS: Final = 60.0

@@ -5,17 +5,18 @@ durable; and what is durable is published even if the caller is cancelled meanwh
 `SeqConflict`, loads the run and decides again.
 """
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal
 
 from msgspec.structs import replace
 
 from understudy.core.ids import RunId
+from understudy.core.limits import CONTEXT_PAGE_MESSAGES
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Note
 from understudy.engine.frames import fact_frames
-from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredRun
+from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredMessage, StoredRun
 
 
 class Journal:
@@ -25,17 +26,24 @@ class Journal:
         self._clock = clock
 
     async def begin(self, new: NewRun) -> StoredRun:
-        """Writes a new run; one that must wait for its thread has no lease. Raises what `Store.add_run` raises."""
-        return await asyncio.shield(self._begin(new))
+        """Writes a new run; one that must wait for its thread has no lease. Raises what `Store.add_run` raises.
 
-    async def _begin(self, new: NewRun) -> StoredRun:
+        To be shielded by the caller: what follows on a run that was written is more than its publication.
+        """
         begun = await self._store.add_run(new)
         decision, lease = Decision(new.facts, new.state), new.lease
         if begun.waits:
             assert new.if_busy is not None
             decision, lease = new.if_busy, None
         self._bus.publish(RunId(new.state.run.id), fact_frames(decision.facts, begun.seq))
-        return StoredRun(project=new.project, state=decision.after, settings=new.settings, seq=begun.seq, lease=lease)
+        return StoredRun(
+            project=new.project,
+            state=decision.after,
+            settings=new.settings,
+            seq=begun.seq,
+            lease=lease,
+            opening=_opening(new),
+        )
 
     async def append(
         self,
@@ -60,13 +68,16 @@ class Journal:
             message_tokens=message_tokens,
             notes=notes or {},
         )
-        appended = await asyncio.shield(self._append(append))
+        appended = await self._store.append(append, partial(self._publish, append.run_id))
         kept = stored.lease if lease == "keep" else lease
         return replace(stored, state=appended.written.after, seq=appended.seq, lease=kept)
 
-    async def _append(self, append: Append) -> Appended:
-        appended = await self._store.append(append)
-        self._bus.publish(append.run_id, fact_frames(appended.written.facts, appended.seq))
+    def _publish(self, run_id: RunId, appended: Appended) -> None:
+        self._bus.publish(run_id, fact_frames(appended.written.facts, appended.seq))
         if appended.released is not None:
             self._bus.wake()
-        return appended
+
+
+def _opening(new: NewRun) -> Sequence[StoredMessage] | None:
+    """What a run with a thread of its own reads first, unless that is more than is read at a time."""
+    return new.messages if new.thread is not None and len(new.messages) < CONTEXT_PAGE_MESSAGES else None

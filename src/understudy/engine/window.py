@@ -1,7 +1,7 @@
 """What a run reads of its thread: no more than its model can be shown, however long the thread is."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from understudy.core.chat.context import Entry, Reach, Window, prompt_budget
 from understudy.core.ids import RunId, ThreadId
@@ -27,7 +27,10 @@ async def load_window(
     before: StoredMessage | None = None
     whole = False
     while not reach.enough:
-        page = await store.recent_messages(thread_id, before=before, limit=CONTEXT_PAGE_MESSAGES)
+        if stored.opening is not None and not progress.turns:
+            page: Sequence[StoredMessage] = stored.opening[::-1]
+        else:
+            page = await store.recent_messages(thread_id, before=before, limit=CONTEXT_PAGE_MESSAGES)
         for one in page:
             if one.message.run_id == run.id:
                 own[one.message.id] = one.message

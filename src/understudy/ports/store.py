@@ -53,13 +53,17 @@ class Lease(Struct, frozen=True, kw_only=True):
 
 
 class StoredRun(Struct, frozen=True, kw_only=True):
-    """A run as the rows have it. `seq` is the number of its last fact and guards every append."""
+    """A run as the rows have it. `seq` is the number of its last fact and guards every append.
+
+    `opening` is all that its thread holds, oldest first, where the run began with it: this need not be read.
+    """
 
     project: ProjectId
     state: RunState
     settings: RunSettings
     seq: int
     lease: Lease | None
+    opening: Sequence[StoredMessage] | None = None
 
 
 class NewRun(Struct, frozen=True, kw_only=True):
@@ -210,8 +214,12 @@ class Store(FileStore, VectorRows, Protocol):
 
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
-    async def append(self, append: Append) -> Appended:
-        """Raises `SeqConflict`; `Missing` when the run's thread was deleted."""
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted.
+
+        `then` is called once it is durable: in the order of the writes, before the caller goes on, and also where the
+        caller was cancelled meanwhile.
+        """
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         """For what is not the machine's business (metadata): no fact, no new number. Raises `Missing`."""

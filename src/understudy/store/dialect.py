@@ -4,8 +4,11 @@ from msgspec import Struct
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
-    sequence: str  # the column type of a key that numbers rows upwards and never gives a number twice
+    sequence: (
+        str  # the column type of a key that numbers rows upwards; the newest row's may be given again once it went
+    )
     integer: str  # 64 bits
     real: str  # 64 bits
     bytes: str
     table_options: str = ""
+    key_table_options: str = ""  # of a table that has no more columns than its key

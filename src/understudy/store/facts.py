@@ -1,10 +1,12 @@
 """The log of a run's facts, and the rows of steps and messages that facts change."""
+# ruff: noqa: S608 - only constants of this package are put into SQL
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 
-from understudy.core.limits import TURNS_PER_RUN_MAX
+from understudy.core.limits import FACTS_PER_RUN_MAX, TURNS_PER_RUN_MAX
 from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, Note, RunFact, RunState, StepFact
 from understudy.ports import LoggedFact
 from understudy.store.codec import decode_notes, decode_step, encode
@@ -14,21 +16,28 @@ from understudy.wire.messages import Message
 from understudy.wire.steps import RunStep
 
 _INSERT_STEP = "INSERT INTO steps (id, run_id, status, body) VALUES (?, ?, ?, ?)"
-_UPDATE_STEP = "UPDATE steps SET status = ?, body = ? WHERE id = ?"
-_NOTE_STEP = "UPDATE steps SET notes = ? WHERE id = ?"
-_DELETE_STEP = "DELETE FROM steps WHERE id = ?"
-_INSERT_FACTS = "INSERT INTO facts (run_id, seq, event, body) VALUES "
-
 # Index: steps_by_run.
+_UPDATE_STEP = "UPDATE steps SET status = ?, body = ? WHERE run_id = ? AND id = ?"
+_DELETE_STEP = "DELETE FROM steps WHERE run_id = ? AND id = ?"
 _STEPS = "SELECT seq, body FROM steps WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_NOTE_STEP = "UPDATE steps SET notes = ? WHERE run_id = ? AND id = ?"
 _NOTES = "SELECT id, notes FROM steps WHERE run_id = ? AND notes IS NOT NULL ORDER BY seq LIMIT ?"
-# Index: the primary key (run_id, seq).
-_FACTS = "SELECT seq, event, body FROM facts WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+
+# A fact's `place` is its run's `seq` and its own in one number: the log needs no index, and grows at its end only.
+# Facts that follow each other and say the same, as `created` and `queued` do, have one row: the last one's, with the
+# names of all of them. A third of the log is not written by that.
+OF_RUN: Final = f"f.place > r.seq * {FACTS_PER_RUN_MAX} AND f.place < (r.seq + 1) * {FACTS_PER_RUN_MAX}"
+_INSERT_FACTS = "INSERT INTO facts (place, events, body) VALUES "
+# Index: the fact's key.
+_FACTS = (
+    f"SELECT f.place - r.seq * {FACTS_PER_RUN_MAX}, f.events, f.body FROM runs r JOIN facts f ON {OF_RUN} "
+    f"WHERE r.id = ? AND f.place > r.seq * {FACTS_PER_RUN_MAX} + ? ORDER BY f.place LIMIT ?"
+)
 # Index: runs_ended.
-_ENDED = "SELECT id, last_fact FROM runs WHERE ended_at <= ? ORDER BY ended_at, seq LIMIT ?"
-# Index: the primary key (run_id, seq).
-_PRUNE = "DELETE FROM facts WHERE run_id = ?"
-_PRUNED = "UPDATE runs SET ended_at = NULL WHERE id = ?"
+_ENDED = "SELECT seq, last_fact FROM runs WHERE ended_at <= ? ORDER BY ended_at, seq LIMIT ?"
+# Index: the fact's key.
+_PRUNE = "DELETE FROM facts WHERE place > ? AND place <= ?"
+_PRUNED = "UPDATE runs SET ended_at = NULL WHERE seq = ?"
 
 
 class Changes(Struct, frozen=True, kw_only=True):
@@ -76,16 +85,16 @@ def write_changes(
     changed = changes(before, after, facts)
     for gone in changed.discarded:
         for step_id in gone.step_ids:
-            yield Query(_DELETE_STEP, (step_id,))
+            yield Query(_DELETE_STEP, (after.run.id, step_id))
         for message_id in gone.message_ids:
             yield from discard_message(after.run.thread_id, message_id)
     for step in changed.steps.values():
         if before.step is not None and before.step.id == step.id:
-            yield Query(_UPDATE_STEP, (step.status, encode(step), step.id))
+            yield Query(_UPDATE_STEP, (step.status, encode(step), step.run_id, step.id))
         else:
             yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)))
     if notes and before.step is not None:
-        yield Query(_NOTE_STEP, (encode(notes), before.step.id))
+        yield Query(_NOTE_STEP, (encode(notes), after.run.id, before.step.id))
     begun = None if before.open_message is None else before.open_message.id
     for message in changed.messages.values():
         tokens = 0 if message.status == "in_progress" else message_tokens
@@ -95,30 +104,43 @@ def write_changes(
             yield from insert_run_message(message, tokens)
 
 
-def log_facts(run_id: str, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
-    """Numbers the facts on from `last_seq`; the number of the last one."""
-    if facts:
+def log_facts(run_seq: int, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
+    """Numbers the facts on from `last_seq`; the number of the last one. `run_seq` is that of the run's row."""
+    assert last_seq + len(facts) < FACTS_PER_RUN_MAX
+    rows: list[tuple[int, str, bytes]] = []
+    for place, fact in enumerate(facts, run_seq * FACTS_PER_RUN_MAX + last_seq + 1):
+        event, body = _logged(fact)
+        if rows and rows[-1][2] == body:
+            _, events, _ = rows.pop()
+            event = f"{events} {event}"
+        rows.append((place, event, body))
+    if rows:
         # One statement for all: a decision has few facts, so few different texts come of it.
-        columns: list[object] = []
-        for seq, fact in enumerate(facts, last_seq + 1):
-            columns += (run_id, seq, *_logged(fact))
-        yield Query(_INSERT_FACTS + ", ".join(["(?, ?, ?, ?)"] * len(facts)), tuple(columns))
+        columns = [column for row in rows for column in row]
+        yield Query(_INSERT_FACTS + ", ".join(["(?, ?, ?)"] * len(rows)), tuple(columns))
     return last_seq + len(facts)
 
 
 def facts(run_id: str, after_seq: int, limit: int) -> Op[Sequence[LoggedFact]]:
     rows = yield Query(_FACTS, (run_id, after_seq, limit))
-    return [LoggedFact(seq, event, payload) for seq, event, payload in rows]
+    found = [
+        LoggedFact(seq, event, body)
+        for last_seq, events, body in rows
+        for seq, event in enumerate(events.split(), last_seq - events.count(" "))
+        if seq > after_seq
+    ]
+    return found[:limit]
 
 
 def prune(ended_by: int, limit: int) -> Op[bool]:
     rows = yield Query(_ENDED, (ended_by, limit), locks=True)
     pruned = 0
-    for run_id, last_fact in rows:
+    for run_seq, last_fact in rows:
         if pruned >= limit:
             return True
-        yield Query(_PRUNE, (run_id,))
-        yield Query(_PRUNED, (run_id,))
+        first_place = run_seq * FACTS_PER_RUN_MAX
+        yield Query(_PRUNE, (first_place, first_place + last_fact))
+        yield Query(_PRUNED, (run_seq,))
         pruned += last_fact
     return len(rows) == limit
 

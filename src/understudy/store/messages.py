@@ -13,7 +13,13 @@ from understudy.wire.messages import Message
 _INSERT = "INSERT INTO messages (id, thread_id, run_id, status, tokens, body, behind) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _UPDATE_BODY = "UPDATE messages SET body = ? WHERE id = ?"
 _UPDATE_ALL = "UPDATE messages SET status = ?, tokens = ?, body = ? WHERE id = ?"
-_DELETE = "DELETE FROM messages WHERE id = ? AND thread_id = ? RETURNING id"
+_DELETE = "DELETE FROM messages WHERE id = ? AND thread_id = ? RETURNING seq"
+# What stood behind a deleted message stands behind the one before it: its number may be given to another one.
+# Indexes: messages_in_turn, messages_by_thread.
+_MOVE_TURNS = (
+    "UPDATE messages SET turn = (SELECT MAX(seq) FROM messages WHERE thread_id = ? AND seq < ?) "
+    "WHERE thread_id = ? AND turn = ?"
+)
 
 # Counting 100,000 rows at each insert would cost more than the insert: the thread's row keeps the number.
 _COUNT = "UPDATE threads SET messages = messages + ? WHERE id = ? RETURNING messages"
@@ -45,7 +51,7 @@ def add_message(project: str, stored: StoredMessage, queue: bool) -> Op[None]:
     active = yield from active_run(thread_id)
     if active is not None and not queue:
         raise ThreadBusy(thread_id, active)
-    _refuse_overflow(thread_id, rows)
+    _refuse_overflow(thread_id, rows[0][0])
     yield _insert(stored, None if active is None else (yield from newest_run(thread_id)))
 
 
@@ -54,9 +60,16 @@ def insert_messages(thread_id: str, messages: Sequence[StoredMessage], behind: i
 
     Runs up to the one with the number `behind` do not read them.
     """
-    if not messages:
-        return
-    _refuse_overflow(thread_id, (yield Query(_COUNT, (len(messages), thread_id))))
+    if messages:
+        rows = yield Query(_COUNT, (len(messages), thread_id))
+        yield from insert_counted(thread_id, messages, rows[0][0], behind)
+
+
+def insert_counted(
+    thread_id: str, messages: Sequence[StoredMessage], count: int, behind: int | None = None
+) -> Op[None]:
+    """The same for a thread whose row has the new `count` already."""
+    _refuse_overflow(thread_id, count)
     for stored in messages:
         yield _insert(stored, behind)
 
@@ -73,8 +86,7 @@ def replace_run_message(message: Message, tokens: int) -> Op[None]:
 
 
 def discard_message(thread_id: str, message_id: str) -> Op[None]:
-    if (yield Query(_DELETE, (message_id, thread_id))):
-        yield Query(_COUNT, (-1, thread_id))
+    yield from _delete(thread_id, message_id)
 
 
 def update_message(project: str, thread_id: str, message_id: str, change: Callable[[Message], Message]) -> Op[Message]:
@@ -91,8 +103,15 @@ def delete_message(project: str, thread_id: str, message_id: str) -> Op[bool]:
         yield from hold_thread(project, thread_id)
     except Missing:
         return False
-    if not (yield Query(_DELETE, (message_id, thread_id))):
+    return (yield from _delete(thread_id, message_id))
+
+
+def _delete(thread_id: str, message_id: str) -> Op[bool]:
+    rows = yield Query(_DELETE, (message_id, thread_id))
+    if not rows:
         return False
+    seq: int = rows[0][0]
+    yield Query(_MOVE_TURNS, (thread_id, seq, thread_id, seq))
     yield Query(_COUNT, (-1, thread_id))
     return True
 
@@ -114,8 +133,8 @@ def first_messages(thread_id: str, limit: int) -> Op[Sequence[StoredMessage]]:
     return [_stored(row) for row in rows]
 
 
-def _refuse_overflow(thread_id: str, counted: Sequence[Row]) -> None:
-    if counted[0][0] > MESSAGES_PER_THREAD_MAX:
+def _refuse_overflow(thread_id: str, count: int) -> None:
+    if count > MESSAGES_PER_THREAD_MAX:
         raise ThreadFull(thread_id)
 
 

@@ -42,8 +42,11 @@ class RowStore(FileRows, VectorRowStore, Store):
         """Runs what only reads. Raises `StoreUnavailable`."""
 
     @abstractmethod
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
-        """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`."""
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`.
+
+        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes.
+        """
 
     @abstractmethod
     async def close(self) -> None: ...
@@ -124,8 +127,8 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
-    async def append(self, append: Append) -> Appended:
-        return await self._write(partial(runs.append, append))
+    async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
+        return await self._write(partial(runs.append, append), then)
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         return await self._write(partial(runs.update_run, project, thread_id, run_id, change))

@@ -29,12 +29,13 @@ from understudy.wire.runs import Run
 # of the winner: it only learns the winner's id, in the same statement.
 _INSERT = (
     "INSERT INTO runs "
-    "(id, thread_id, status, expires_at, lease_owner, lease_until, last_fact, settings, progress, body, waiting) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "(id, thread_id, assistant_id, status, expires_at, lease_owner, lease_until, last_fact, settings, progress, body, "
+    "waiting) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     f"ON CONFLICT (thread_id) WHERE status IN {ACTIVE} AND waiting = 0 "
-    "DO UPDATE SET thread_id = excluded.thread_id RETURNING id"
+    "DO UPDATE SET thread_id = excluded.thread_id RETURNING id, seq"
 )
-_HOLD = "SELECT last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
+_HOLD = "SELECT seq, last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
 _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
     "body = ?, waiting = ?, ended_at = ? WHERE id = ?"
@@ -69,30 +70,32 @@ def add_run(new: NewRun) -> Op[Begun]:
     if new.thread is None:
         yield from hold_thread(new.project, run.thread_id)
     else:
-        yield from add_thread(new.project, new.thread, ())
+        yield from add_thread(new.project, new.thread, new.messages)
     begun, behind = Decision(new.facts, new.state), None
-    winner = yield from _insert(new, begun, new.lease, waits=False)
+    winner, seq = yield from _insert(new, begun, new.lease, waits=False)
     if winner != run.id:
         waiting = yield from waiting_runs(run.thread_id)
         if new.if_busy is None or len(waiting) >= WAITING_RUNS_PER_THREAD_MAX:
             raise ThreadBusy(run.thread_id, winner)
         begun, behind = new.if_busy, (yield from newest_run(run.thread_id))
-        yield from _insert(new, begun, None, waits=True)
-    # The run has the thread, or its place in the line, so these are let in where `add_message` may be refused.
-    yield from insert_messages(run.thread_id, new.messages, behind)
+        _, seq = yield from _insert(new, begun, None, waits=True)
+    if new.thread is None:
+        # The run has the thread, or its place in the line, so these are let in where `add_message` may be refused.
+        yield from insert_messages(run.thread_id, new.messages, behind)
     yield from note_assistant(run.thread_id, run.assistant_id)
     yield from write_changes(RunState(run=run), begun.after, begun.facts, 0, {})
-    return Begun(seq=(yield from log_facts(run.id, 0, begun.facts)), waits=winner != run.id)
+    return Begun(seq=(yield from log_facts(seq, 0, begun.facts)), waits=winner != run.id)
 
 
-def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -> Op[str]:
-    """The id of the run that has the thread: another one's, if that one was there first. A waiting run's own."""
+def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -> Op[tuple[str, int]]:
+    """The id and number of the run that has the thread: another's, if that was there first. A waiting run's own."""
     run = begun.after.run
-    columns = (run.id, run.thread_id, run.status, run.expires_at, *_columns(lease), len(begun.facts))
+    ids = (run.id, run.thread_id, run.assistant_id)
+    columns = (*ids, run.status, run.expires_at, *_columns(lease), len(begun.facts))
     bodies = (encode(new.settings), encode(begun.after.progress), encode(run))
     rows = yield Query(_INSERT, (*columns, *bodies, int(waits)))
-    winner: str = rows[0][0]
-    return winner
+    winner, seq = rows[0]
+    return winner, seq
 
 
 def run(run_id: str) -> Op[StoredRun | None]:
@@ -123,7 +126,7 @@ def append(append: Append) -> Op[Appended]:
     rows = yield Query(_HOLD, (append.run_id,), locks=True)
     if not rows:
         raise Missing("run", append.run_id)
-    last_fact, owner, until, body, waiting = rows[0]
+    seq, last_fact, owner, until, body, waiting = rows[0]
     if last_fact != append.expected_seq or (append.owner is not None and owner != append.owner):
         raise SeqConflict(append.run_id)
     if append.lease != "keep":
@@ -138,7 +141,7 @@ def append(append: Append) -> Op[Appended]:
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
         yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
     yield from write_changes(append.before, written.after, written.facts, append.message_tokens, append.notes)
-    yield from log_facts(append.run_id, last_fact, written.facts)
+    yield from log_facts(seq, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.
     released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None
     return Appended(seq=last_seq, written=written, released=released)

@@ -19,7 +19,13 @@ from understudy.store.writer import Writer, drive, engine_failed
 T = TypeVar("T")
 
 SQLITE: Final = Dialect(
-    sequence="INTEGER PRIMARY KEY AUTOINCREMENT", integer="INTEGER", real="REAL", bytes="BLOB", table_options="STRICT"
+    # Not AUTOINCREMENT, which writes one more page of the file in each commit that adds a row.
+    sequence="INTEGER PRIMARY KEY",
+    integer="INTEGER",
+    real="REAL",
+    bytes="BLOB",
+    table_options="STRICT",
+    key_table_options="STRICT, WITHOUT ROWID",
 )
 LOCKED_SECONDS_MAX: Final = 5.0  # how long another process may hold the file's lock before a write fails
 STATEMENTS_CACHED: Final = 256
@@ -44,8 +50,8 @@ class SqliteStore(RowStore):
                 raise StoreUnavailable(f"SQLite cannot read: {error}") from error
             raise
 
-    async def _write(self, operation: Callable[[], Op[T]]) -> T:
-        return await self._writer.write(operation)
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        return await self._writer.write(operation, then)
 
     async def close(self) -> None:
         """What was given to write is written first."""

@@ -1,4 +1,5 @@
 """Threads' rows, and the end of everything under one."""
+# ruff: noqa: S608 - only constants of this package are put into SQL
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -6,14 +7,15 @@ from typing import Final
 from understudy.core.ids import RunId
 from understudy.ports import Missing, StoredMessage
 from understudy.store.codec import decode_thread, encode
+from understudy.store.facts import OF_RUN
 from understudy.store.file_uses import note_uses
-from understudy.store.messages import insert_messages
+from understudy.store.messages import insert_counted
 from understudy.store.operations import Op, Query
 from understudy.store.scope import BODY, active_run
 from understudy.store.waiting import waiting_runs
 from understudy.wire.threads import Thread
 
-_INSERT = "INSERT INTO threads (id, project, messages, body) VALUES (?, ?, 0, ?) RETURNING seq"
+_INSERT = "INSERT INTO threads (id, project, messages, body) VALUES (?, ?, ?, ?) RETURNING seq"
 _UPDATE = "UPDATE threads SET body = ? WHERE id = ? RETURNING seq"
 _ADD_METADATA = "INSERT INTO thread_metadata (project, name, value, thread_seq) VALUES "
 _CLEAR_METADATA = "DELETE FROM thread_metadata WHERE thread_seq = ?"
@@ -24,25 +26,26 @@ _ADD_ASSISTANT = (
 )
 
 # In this order: what names its parent goes before the parent. Indexes: runs_by_thread, steps_by_run, the fact's key,
-# messages_by_thread, thread_metadata_by_thread, thread_assistants_by_thread, file_uses_by_owner. A thread's rows are
-# deleted in one statement each, however many: a reader never sees half of them.
+# messages_by_thread, thread_metadata_by_thread, file_uses_by_owner. A thread's rows are deleted in one statement each,
+# however many: a reader never sees half of them.
 _DELETES: Final = (
-    "DELETE FROM facts WHERE run_id IN (SELECT id FROM runs WHERE thread_id = ?)",
+    f"DELETE FROM facts WHERE place IN (SELECT f.place FROM runs r JOIN facts f ON {OF_RUN} WHERE r.thread_id = ?)",
     "DELETE FROM steps WHERE run_id IN (SELECT id FROM runs WHERE thread_id = ?)",
+    "DELETE FROM thread_assistants WHERE (assistant_id, thread_seq) IN "
+    "(SELECT r.assistant_id, t.seq FROM threads t JOIN runs r ON r.thread_id = t.id WHERE t.id = ?)",
     "DELETE FROM runs WHERE thread_id = ?",
     "DELETE FROM messages WHERE thread_id = ?",
     "DELETE FROM thread_metadata WHERE thread_seq = (SELECT seq FROM threads WHERE id = ?)",
-    "DELETE FROM thread_assistants WHERE thread_seq = (SELECT seq FROM threads WHERE id = ?)",
     "DELETE FROM file_uses WHERE owner = ?",
     "DELETE FROM threads WHERE id = ?",
 )
 
 
 def add_thread(project: str, thread: Thread, messages: Sequence[StoredMessage]) -> Op[None]:
-    rows = yield Query(_INSERT, (thread.id, project, encode(thread)))
+    rows = yield Query(_INSERT, (thread.id, project, len(messages), encode(thread)))
     yield from _add_metadata(project, rows[0][0], thread.metadata)
     yield from note_uses(project, thread.id, None, thread.tool_resources)
-    yield from insert_messages(thread.id, messages)
+    yield from insert_counted(thread.id, messages, len(messages))
 
 
 def _add_metadata(project: str, thread_seq: int, metadata: Mapping[str, str]) -> Op[None]:

@@ -9,9 +9,8 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from understudy.core.limits import WRITE_GROUP_MAX, WRITE_QUEUE_MAX
 from understudy.ports import StoreUnavailable
@@ -38,11 +37,17 @@ def engine_failed(error: Exception) -> bool:
 class _Write:
     """An operation in the queue, and then what became of it."""
 
-    __slots__ = ("error", "future", "operation", "result")
+    __slots__ = ("error", "future", "operation", "result", "then")
 
-    def __init__(self, operation: Callable[[], Op[object]], future: asyncio.Future[object]) -> None:
+    def __init__(
+        self,
+        operation: Callable[[], Op[object]],
+        future: asyncio.Future[object],
+        then: Callable[[Any], None] | None,
+    ) -> None:
         self.operation = operation
         self.future = future
+        self.then = then
         self.result: object = None
         self.error: Exception | None = None
 
@@ -60,12 +65,14 @@ class _Write:
         self.error = StoreUnavailable(f"SQLite cannot write: {error}")
 
     def settle(self) -> None:
-        if self.future.cancelled():  # its caller went away; the write stands all the same
-            return
         if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
+            if not self.future.cancelled():
+                self.future.set_exception(self.error)
+            return
+        if not self.future.cancelled():  # its caller went away; the write stands all the same
             self.future.set_result(self.result)
+        if self.then is not None:
+            self.then(self.result)
 
 
 class Writer:
@@ -92,14 +99,18 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, operation: Callable[[], Op[T]]) -> T:
-        """The operation's result, once it is durable. `operation` makes it anew each time that it must run again."""
+    async def write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        """The operation's result, once it is durable. `operation` makes it anew each time that it must run again.
+
+        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes, and before
+        the caller goes on.
+        """
         if self._closing:
             raise StoreUnavailable("The store is closed.")
         if self._queue.qsize() >= self._queue_max:
             raise StoreUnavailable(f"More than {self._queue_max} writes are waiting.")
         future: asyncio.Future[object] = self._loop.create_future()
-        self._queue.put(_Write(operation, future))
+        self._queue.put(_Write(operation, future, then))
         return cast("T", await future)
 
     async def close(self) -> None:
@@ -118,7 +129,8 @@ class Writer:
             group, more = self._take()
             if group:
                 self._write_group(group)
-                self._tell(partial(_settle, group))
+                for write in group:
+                    self._tell(write.settle)
         self._connection.close()
         self._tell(self._ended.set)
 
@@ -182,8 +194,3 @@ class Writer:
         if self._connection.in_transaction:  # SQLite ends a failed one by itself only at times
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
-
-
-def _settle(group: Sequence[_Write]) -> None:
-    for write in group:
-        write.settle()
