@@ -12,8 +12,8 @@ from support.faults import FAULTS, Client, Fault, Ordeal, Shown
 from support.house import PROJECT, WEATHER
 from support.model_server import ScriptedModel
 from support.readable import check_readable
+from support.scripted_search import SEARCH
 from support.sdk import accumulated
-from support.search import SEARCH
 from support.store import message
 from understudy.core.ids import RunId, ThreadId
 from understudy.engine import stream as stream_module

@@ -10,7 +10,7 @@ import pytest
 from support.house import House, open_house
 from support.model_server import Call, Reply, ScriptedModel
 from support.readable import check_readable
-from support.search import SEARCH, ScriptedSearch, passage, scripted_file_search
+from support.scripted_search import SEARCH, ScriptedSearch, passage, scripted_file_search
 from understudy.core.ids import RunId
 from understudy.ports import BuiltIn, Store
 from understudy.wire.runs import Run

@@ -12,8 +12,8 @@ from support.client import Event
 from support.house import WEATHER, House, open_house
 from support.model_server import Call, Interleaved, Reply, ScriptedModel
 from support.readable import check_readable
+from support.scripted_search import SEARCH, ScriptedSearch, passage, scripted_file_search
 from support.sdk import accumulated, without_index
-from support.search import SEARCH, ScriptedSearch, passage, scripted_file_search
 from support.transcript import Normaliser, check_golden, transcript
 from understudy.bus.memory import MemoryBus
 from understudy.core.ids import RunId

@@ -11,7 +11,7 @@ import pytest
 from support.house import PROJECT, WEATHER, House, open_house
 from support.model_server import Call, Interleaved, Reply, ScriptedModel
 from support.readable import check_readable
-from support.search import SEARCH, ScriptedSearch, ScriptedStores, passage, scripted_file_search
+from support.scripted_search import SEARCH, ScriptedSearch, ScriptedStores, passage, scripted_file_search
 from support.talk import polled
 from understudy.core.ids import RunId
 from understudy.ports import EmbeddingFailed

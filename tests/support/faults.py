@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from support.house import PROJECT, FaultyStore, House, open_house
 from support.model_server import ScriptedModel
-from support.search import ScriptedSearch, scripted_file_search
+from support.scripted_search import ScriptedSearch, scripted_file_search
 from support.store import message, thread
 from understudy.bus.memory import MemoryBus
 from understudy.core import errors
