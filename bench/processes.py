@@ -42,6 +42,15 @@ class Server:
         # How Linux numbers the CPU clock of another process: clock_getcpuclockid(3).
         return time.clock_gettime(~self._child.pid << 3 | 2)
 
+    def forget_peak(self) -> None:
+        """From now on `peak_bytes` is of what comes."""
+        Path(f"/proc/{self._child.pid}/clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """The most memory that was resident."""
+        lines = Path(f"/proc/{self._child.pid}/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
     def resident_bytes(self) -> int:
         return int(Path(f"/proc/{self._child.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from bench.files import large_file
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
 from bench.stage import Cost, Stage, new_assistant, new_run
@@ -32,6 +33,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     starts: int
     thread_rounds: int
     long_thread: int
+    file_mebibytes: int
     peers: bool
 
 
@@ -46,6 +48,7 @@ FULL: Final = Sizes(
     starts=3,
     thread_rounds=10,
     long_thread=10_000,
+    file_mebibytes=512,
     peers=True,
 )
 QUICK: Final = Sizes(
@@ -59,6 +62,7 @@ QUICK: Final = Sizes(
     starts=1,
     thread_rounds=3,
     long_thread=10_000,
+    file_mebibytes=64,
     peers=False,
 )
 SMOKE: Final = Sizes(
@@ -72,6 +76,7 @@ SMOKE: Final = Sizes(
     starts=0,
     thread_rounds=0,
     long_thread=0,
+    file_mebibytes=1,
     peers=False,
 )
 
@@ -88,6 +93,8 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += waiting(stage, sizes)
     if sizes.thread_rounds:
         rows += long_threads(stage, sizes)
+    if sizes.file_mebibytes:
+        rows += large_file(stage, sizes.file_mebibytes)
     if sizes.starts:
         rows += starts(stage, sizes)
     if sizes.peers:

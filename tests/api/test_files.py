@@ -13,6 +13,7 @@ from support.clock import Clock, clock_set
 from support.files import FORM, file_field, form, new_file, send_file, text_field
 from support.projects import client_of
 from support.server import RunningServer, running_server
+from support.sockets import request_bytes
 from understudy.core.limits import BLOB_PIECE_BYTES
 
 NOWHERE = "file-" + "0" * 24
@@ -408,3 +409,41 @@ async def test_nothing_is_taken_without_a_key(tmp_path: Path) -> None:
         answer = await send_file(server.client.with_key(None), b"x")
         assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
         assert stored_paths(server.settings.files_dir) == []
+
+
+# --- how clients send and spell
+
+
+async def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(shared: RunningServer) -> None:
+    """As curl does before a file of any size."""
+    body = form(text_field("purpose", "assistants"), file_field("file", b"Hello", "a.txt", None))
+    headers = {"content_type": FORM["Content-Type"], "expect": "100-continue", "connection": "close"}
+    head = request_bytes("POST", "/v1/files", shared.key, body, **headers).removesuffix(body)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(shared.url.rpartition(":")[2]))
+    writer.write(head)
+    async with asyncio.timeout(5):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_unknown_fields_are_dropped_where_the_operator_wants_it_so(tmp_path: Path) -> None:
+    async with running_server(None, tmp_path, unknown_keys="drop") as server:
+        assert (await send_file(server.client, b"x", user="me")).status == 200
+
+
+async def test_the_first_versions_file_ids_name_real_files(client: Client) -> None:
+    file = await new_file(client)
+    given = {"model": "m", "tools": [{"type": "code_interpreter"}], "file_ids": [file["id"]]}
+    for old in (client, client.with_headers({"OpenAI-Beta": "assistants=v1"})):
+        assistant = await old.post("/v1/assistants", given)
+        assert assistant["tool_resources"] == {"code_interpreter": {"file_ids": [file["id"]]}}
+        assert assistant.get("file_ids", [file["id"]]) == [file["id"]]
+        refused = await old.request("POST", "/v1/assistants", {**given, "file_ids": [NOWHERE]})
+        assert (refused.status, refused.error) == (404, no_such(NOWHERE))
+        thread = await old.post("/v1/threads")
+        message = {"role": "user", "content": "x", "file_ids": [NOWHERE]}
+        refused = await old.request("POST", f"/v1/threads/{thread['id']}/messages", message)
+        assert (refused.status, refused.error) == (404, no_such(NOWHERE))

@@ -226,6 +226,17 @@ async def test_an_upload_that_is_broken_off_at_any_byte_leaves_nothing(
         await asyncio.gather(*(send_and_leave(port_of(server), sent[:cut]) for cut in cuts[first : first + 50]))
 
 
+async def test_a_part_that_is_broken_off_at_any_byte_leaves_nothing(server: RunningServer) -> None:
+    given = {"filename": "a", "purpose": "assistants", "bytes": 100, "mime_type": "text/plain"}
+    upload = await server.client.post("/v1/uploads", given)
+    path = f"/v1/uploads/{upload['id']}"
+    body = form(file_field("data", bytes(100), "blob", None))
+    sent = request_bytes("POST", f"{path}/parts", server.key, body, content_type=FORM["Content-Type"])
+    for cut in range(len(sent) - len(body), len(sent), 3):
+        await send_and_leave(port_of(server), sent[:cut])
+    assert (await server.client.post(f"{path}/cancel"))["status"] == "cancelled"
+
+
 async def test_a_client_that_falls_silent_is_told_so_and_let_go_of(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

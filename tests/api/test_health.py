@@ -29,3 +29,12 @@ async def test_health_cannot_be_changed(stranger: Client) -> None:
     for path in ("/healthz", "/readyz"):
         answer = await stranger.request("POST", path, {})
         assert (answer.status, answer.error["code"]) == (405, "method_not_supported")
+
+
+async def test_a_server_whose_files_cannot_be_written_is_not_ready(tmp_path: Path) -> None:
+    async with running_server(None, tmp_path) as server:
+        assert (await server.client.request("GET", "/readyz")).status == 200
+        (server.settings.files_dir / "partial").rmdir()
+        answer = await server.client.request("GET", "/readyz")
+        assert (answer.status, answer.error["type"]) == (503, "server_error")
+        assert (await server.client.request("GET", "/healthz")).status == 200

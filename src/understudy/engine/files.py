@@ -64,6 +64,11 @@ class Files:
         await self._store.expect_blob(writer.key, until=int(self._clock()) + BLOB_EXPECT_SECONDS)
         return await writer.finish()
 
+    async def discard(self, blob: Blob) -> None:
+        """Lets go of content that was finished, and that no row was allowed to name."""
+        if await self._delete(blob.key):
+            await self._store.forget_blobs([blob.key])
+
     def new(
         self, blob: Blob, *, filename: str, purpose: StoredPurpose, mime_type: str, seconds: int | None
     ) -> StoredFile:

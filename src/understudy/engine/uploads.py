@@ -63,6 +63,7 @@ class Uploads:
                 bytes_max=2 * upload.bytes,
             )
         except (Missing, UploadEnded, UploadFull, BlobExpired) as refusal:
+            await self._files.discard(blob)
             raise _told(refusal, upload.id, to="add a part to") from None
         return part
 
@@ -73,28 +74,31 @@ class Uploads:
         total = sum(part.blob.bytes for part in parts)
         if total != upload.bytes:
             raise errors.wrong_total(upload.bytes, total)
-        blob = parts[0].blob if len(parts) == 1 else None
-        async with self._files.writer() as writer:
-            if blob is None:
-                try:
-                    blob = await self._joined(writer, parts)
-                except BlobRefused:
-                    await self.pending(project, upload_id, to="complete")  # or else somebody ended it meanwhile
-                    raise
-            if body.md5 is not None and body.md5.lower() != blob.md5:
-                raise errors.wrong_md5(blob.md5)
-            file = self._files.new(
-                blob,
-                filename=upload.filename,
-                purpose=upload.purpose,
-                mime_type=stored.mime_type,
-                seconds=stored.file_seconds,
-            )
-            completed = replace(upload, status="completed", file=file.file)
-            try:
-                await self._store.end_upload(project, completed, file)
-            except (Missing, UploadEnded, BlobExpired) as refusal:
-                raise _told(refusal, upload_id, to="complete") from None
+        if len(parts) == 1:
+            return await self._end(project, stored, parts[0].blob, body.md5)
+        blob = await self._joined(project, upload_id, parts)
+        try:
+            return await self._end(project, stored, blob, body.md5)
+        except errors.ApiError:
+            await self._files.discard(blob)
+            raise
+
+    async def _end(self, project: ProjectId, stored: StoredUpload, blob: Blob, md5: str | None) -> Upload:
+        upload = stored.upload
+        if md5 is not None and md5.lower() != blob.md5:
+            raise errors.wrong_md5(blob.md5)
+        file = self._files.new(
+            blob,
+            filename=upload.filename,
+            purpose=upload.purpose,
+            mime_type=stored.mime_type,
+            seconds=stored.file_seconds,
+        )
+        completed = replace(upload, status="completed", file=file.file)
+        try:
+            await self._store.end_upload(project, completed, file)
+        except (Missing, UploadEnded, BlobExpired) as refusal:
+            raise _told(refusal, upload.id, to="complete") from None
         return completed
 
     async def cancel(self, project: ProjectId, upload_id: str) -> Upload:
@@ -106,15 +110,17 @@ class Uploads:
             raise _told(refusal, upload_id, to="cancel") from None
         return cancelled
 
-    async def _joined(self, writer: BlobWriter, parts: Sequence[StoredPart]) -> Blob:
-        for part in parts:
-            try:
-                async with aclosing(self._files.content(part.blob.key)) as pieces:
-                    async for piece in pieces:
-                        await writer.write(piece)
-            except KeyError:
-                raise BlobRefused("A part has gone while the parts were joined.") from None
-        return await self._files.finish(writer)
+    async def _joined(self, project: ProjectId, upload_id: str, parts: Sequence[StoredPart]) -> Blob:
+        async with self._files.writer() as writer:
+            for part in parts:
+                try:
+                    async with aclosing(self._files.content(part.blob.key)) as pieces:
+                        async for piece in pieces:
+                            await writer.write(piece)
+                except KeyError:
+                    await self.pending(project, upload_id, to="complete")  # or else somebody has ended it meanwhile
+                    raise BlobRefused("The content of a part has gone.") from None
+            return await self._files.finish(writer)
 
 
 def _chosen(stored: Sequence[StoredPart], part_ids: Sequence[str], upload_id: str) -> Sequence[StoredPart]:
