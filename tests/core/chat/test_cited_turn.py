@@ -57,7 +57,7 @@ def without_places(text: object) -> dict[str, object]:
 
 def test_what_was_held_back_is_shown_before_a_call_and_before_a_refusal() -> None:
     turn = new_turn()
-    assert turn.feed(chunk("So【0:1†sou")) == (TextPiece("So", 0, True),)
+    assert turn.feed(chunk("So【0:1†sou")) == [TextPiece("So", 0, True)]
     shown: list[Piece] = [*turn.feed(chunk(call="weather"))]
     assert isinstance(shown[0], TextPiece)
     assert (shown[0].value, len(shown[0].annotations)) == ("【0:1†source】", 1)
