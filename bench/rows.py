@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from bench.files import large_file
+from bench.ingest import ingest
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
 from bench.stage import Cost, Stage, new_assistant, new_run
@@ -31,6 +32,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     waiting: int
     waiting_reads: int
     starts: int
+    ingest_megabytes: int
     thread_rounds: int
     long_thread: int
     file_mebibytes: int
@@ -46,6 +48,7 @@ FULL: Final = Sizes(
     waiting=1000,
     waiting_reads=300,
     starts=3,
+    ingest_megabytes=20,
     thread_rounds=10,
     long_thread=10_000,
     file_mebibytes=512,
@@ -60,6 +63,7 @@ QUICK: Final = Sizes(
     waiting=200,
     waiting_reads=100,
     starts=1,
+    ingest_megabytes=4,
     thread_rounds=3,
     long_thread=10_000,
     file_mebibytes=64,
@@ -74,6 +78,7 @@ SMOKE: Final = Sizes(
     waiting=0,
     waiting_reads=0,
     starts=0,
+    ingest_megabytes=0,
     thread_rounds=0,
     long_thread=0,
     file_mebibytes=1,
@@ -97,6 +102,8 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += large_file(stage, sizes.file_mebibytes)
     if sizes.starts:
         rows += starts(stage, sizes)
+    if sizes.ingest_megabytes:
+        rows += ingest(stage, sizes.ingest_megabytes)
     if sizes.peers:
         rows += peers(stage, sizes)
     return rows

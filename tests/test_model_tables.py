@@ -11,7 +11,8 @@ from understudy.app import create_app
 from understudy.cli.banner import banner
 from understudy.cli.main import commands
 from understudy.models.routes import Place
-from understudy.settings import Loaded, SettingError, Settings, load
+from understudy.setting_sources import Loaded, load
+from understudy.settings import SettingError, Settings
 
 PAGE = Path(__file__).parents[1] / "docs" / "model-routes.md"
 TWO = "[upstreams.a]\nbase_url = 'http://a/v1'\n[upstreams.b]\nbase_url = 'http://b/v1'\n"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from understudy.settings import SETTINGS, Loaded, SettingError, Settings, load
+from understudy.setting_sources import Loaded, load
+from understudy.settings import SETTINGS, SettingError, Settings
 
 
 def loaded(directory: Path, *, file: str | None = None, env: dict[str, str] | None = None, **flags: object) -> Loaded:

@@ -15,12 +15,15 @@ from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
 from understudy.blobs.local import open_local_blobs
-from understudy.bus.memory import MemoryBus
+from understudy.bus.opening import open_bus
+from understudy.documents.reader import ChildDocuments
 from understudy.embeddings.choice import ChosenEmbedders
 from understudy.embeddings.http import HttpEmbedding
 from understudy.embeddings.rerank import HttpReranker
+from understudy.embeddings.static import STATIC
 from understudy.engine.files import Files
 from understudy.engine.images import Images
+from understudy.engine.ingest import Ingest
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
@@ -36,12 +39,13 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Embedders, Models, Search, Store
+from understudy.ports import Blobs, Bus, Embedders, Models, Search, Store
 from understudy.settings import Settings
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 from understudy.tools.file_search import FileSearch
 from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
+from understudy.worker.indexer import Indexer
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
@@ -87,9 +91,10 @@ class Understudy:
     async def start(self) -> None:
         settings, opened = self._settings, self._open
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = await open_sqlite(settings.database)
+        store = await open_store(settings.database)
         opened.push_async_callback(store.close)
-        bus = MemoryBus(entropy.now)
+        node = f"{socket.gethostname()}-{entropy.new_id('request')}"
+        bus = await open_bus(entropy.now, node=node, redis_url=settings.redis_url, postgres_url=settings.database_url)
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
@@ -97,7 +102,7 @@ class Understudy:
         opened.push_async_callback(embedders.close)
         blobs = await open_local_blobs(settings.files_dir)
         opened.push_async_callback(blobs.close)
-        self._edge = await self._assemble(store, blobs, bus, models, embedders)
+        self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -108,7 +113,9 @@ class Understudy:
         await self.drain()
         await self._open.aclose()
 
-    async def _assemble(self, store: Store, blobs: Blobs, bus: MemoryBus, models: Models, embedders: Embedders) -> Edge:
+    async def _assemble(
+        self, node: str, store: Store, blobs: Blobs, bus: Bus, models: Models, embedders: Embedders
+    ) -> Edge:
         settings = self._settings
         journal = Journal(store, bus, entropy.now)
         tokens = SplintrTokens()
@@ -116,9 +123,8 @@ class Understudy:
         self._open.push_async_callback(asyncio.wait, [warming])
         search = _searcher(settings, store, embedders, models)
         tools = _tools(settings, store, search)
-        owner = f"{socket.gethostname()}-{entropy.new_id('request')}"
         places = settings.runs_per_worker if settings.worker else 0
-        worker = Worker(store, journal, bus, entropy.now, owner=owner, places=places)
+        worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
         files = Files(store, blobs, entropy.now, entropy.new_id)
         images = Images(store, files, entropy.now)
@@ -126,6 +132,7 @@ class Understudy:
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
+        indexer = self._start_indexer(store, blobs, embedders, node)
         services = Services(
             store=store,
             bus=bus,
@@ -145,6 +152,7 @@ class Understudy:
             upload_bytes_max=settings.upload_bytes_max,
             search=search,
             embedders=embedders,
+            wake_indexer=indexer.wake,
             listed_files_only=settings.search_file_types == "listed",
             download_refused=frozenset() if settings.download_assistants_files else frozenset(NOT_DOWNLOADED),
         )
@@ -156,10 +164,23 @@ class Understudy:
             new_id=entropy.new_id,
         )
 
+    def _start_indexer(self, store: Store, blobs: Blobs, embedders: Embedders, owner: str) -> Indexer:
+        settings = self._settings
+        documents = ChildDocuments(places=settings.ingest_places, weights=settings.weights_dir)
+        self._open.push_async_callback(documents.close)
+        ingest = Ingest(store, blobs, documents, embedders, entropy.now, built_in=STATIC)
+        places = settings.ingest_places if settings.worker else 0
+        indexer = Indexer(store, ingest, entropy.now, owner=owner, places=places)
+        indexer.start()
+        self._drain.push_async_callback(indexer.stop)
+        return indexer
+
 
 def make_embedders(settings: Settings, models: Models) -> Embedders:
     """The embedding model of the settings, and the built-in one."""
     asked = None
+    if settings.searches_by_words_alone:
+        log.info("search_by_words_alone", weights_missing_in=str(settings.weights_dir))
     if settings.embedding_model is not None:
         asked = HttpEmbedding(
             model=settings.embedding_model,

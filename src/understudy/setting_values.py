@@ -21,7 +21,10 @@ __all__ = [
     "HttpUrl",
     "Lifetime",
     "NotEmpty",
+    "Places",
     "Port",
+    "PostgresUrl",
+    "RedisUrl",
     "Seconds",
     "SettingError",
     "Tokens",
@@ -44,6 +47,12 @@ class SettingError(Exception):
 
 HttpUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
+]
+PostgresUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\Apostgres(ql)?://\S+\Z", extra={"words": "a URL that begins with postgresql://"})
+]
+RedisUrl: TypeAlias = Annotated[
+    str, Meta(pattern=r"\A(rediss?|unix)://\S+\Z", extra={"words": "a URL that begins with redis:// or rediss://"})
 ]
 HeaderValue: TypeAlias = Annotated[
     str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})
@@ -71,6 +80,7 @@ FileBytes: TypeAlias = Annotated[
     int, Meta(ge=1024, le=2**40, extra={"words": "a whole number of bytes from 1024 to 1099511627776"})
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=100_000, extra={"words": "a whole number from 1 to 100000"})]
+Places: TypeAlias = Annotated[int, Meta(ge=0, le=100, extra={"words": "a whole number from 0 to 100"})]
 NotEmpty: TypeAlias = Annotated[str, Meta(min_length=1, extra={"words": "a text that is not empty"})]
 
 

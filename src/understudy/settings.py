@@ -1,11 +1,10 @@
-"""Every setting of the server, and how its value is found: flag, environment, file, default, in this order.
+"""Every setting of the server. How their values are found: `understudy/setting_sources.py`.
 
 The fields of `Settings` are the one table: decoding, `understudy serve --help` and docs/settings.md are made from it.
 """
 
 import os
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
@@ -13,7 +12,6 @@ from typing import Annotated, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec import NODEFAULT, Meta, Struct
 
-from understudy import model_tables
 from understudy.core import limits
 from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes
@@ -27,23 +25,22 @@ from understudy.setting_values import (
     HttpUrl,
     Lifetime,
     NotEmpty,
+    Places,
     Port,
+    PostgresUrl,
+    RedisUrl,
     Seconds,
     SettingError,
     Tokens,
-    decode,
-    nearest,
     value_type,
     without_none,
     without_user,
     words_for,
 )
 
-__all__ = ["SETTINGS", "Group", "Loaded", "Setting", "SettingError", "Settings", "load"]
+__all__ = ["SETTINGS", "Group", "Setting", "SettingError", "Settings"]
 
-DEFAULT_FILE: Final = "understudy.toml"
 ENV_PREFIX: Final = "UNDERSTUDY_"
-CONFIG_ENV: Final = "UNDERSTUDY_CONFIG"
 
 
 class Group(Enum):
@@ -106,6 +103,24 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _about(
             Group.SERVER,
             "A key that is always accepted; without one the first start makes one, kept in DATA_DIR/api-key.",
+            secret=True,
+        ),
+    ] = None
+    database_url: Annotated[
+        PostgresUrl | None,
+        _about(
+            Group.SERVER,
+            "PostgreSQL database to keep the rows in, as in postgresql://user:password@host/name; without one they are "
+            "kept in a SQLite file in DATA_DIR.",
+            secret=True,
+        ),
+    ] = None
+    redis_url: Annotated[
+        RedisUrl | None,
+        _about(
+            Group.SERVER,
+            "Redis or Valkey server that carries live events between processes, as in redis://host:6379/0; without one "
+            "PostgreSQL tells them that there is news.",
             secret=True,
         ),
     ] = None
@@ -179,6 +194,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = True
 
+    ingest_places: Annotated[
+        Places,
+        _about(
+            Group.FILES,
+            "Files that this process indexes at the same time, each parsed in a process of its own; with 0 it leaves "
+            "them to other processes.",
+        ),
+    ] = limits.INGEST_PLACES
     search_file_types: Annotated[
         Literal["any", "listed"],
         _about(
@@ -246,9 +269,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return self.models.routes(upstream=self.upstream_base_url is not None, stand_in=self.local_model)
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.data_dir / "understudy.db"
+    def database(self) -> Path | str:
+        """The SQLite file, or the URL of a PostgreSQL database."""
+        return self.database_url or self.data_dir / "understudy.db"
 
     @property
     def files_dir(self) -> Path:
@@ -259,6 +282,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def weights_dir(self) -> Path:
         """Where the weights of the stand-in and of the built-in embedding are kept."""
         return self.data_dir / "weights"
+
+    @property
+    def searches_by_words_alone(self) -> bool:
+        """Whether new vector stores get no vectors: no embedding model is set, and the built-in one is not here."""
+        # Not above: numpy takes its time, and most commands do without.
+        from understudy.retrieval.static import has_weights
+
+        return self.embedding_model is None and not has_weights(self.weights_dir)
 
     def shown(self) -> dict[str, object]:
         """The values by name, secrets masked."""
@@ -323,98 +354,6 @@ class Setting(Struct, frozen=True, kw_only=True):
         if isinstance(value, str) and without_none(self.type) is HttpUrl:
             return without_user(value)
         return "***" if self.secret and value else value
-
-
-class Loaded(Struct, frozen=True):
-    """The settings, and for each name where its value came from, in words."""
-
-    settings: Settings
-    sources: Mapping[str, str]
-
-
-def load(
-    flags: Mapping[str, object],
-    environ: Mapping[str, str],
-    *,
-    config: Path | None = None,
-    directory: Path | None = None,
-) -> Loaded:
-    """The settings of a process. Raises `SettingError`.
-
-    `flags` maps names to values, `None` for a flag that was not given. `config` is the file of `--config`; without it
-    and without UNDERSTUDY_CONFIG, an `understudy.toml` in `directory` (the working directory) is read if it exists.
-    """
-    file = _file(config, environ, directory or Path())
-    tables = _read(file) if file is not None else {}
-    values: dict[str, object] = {}
-    sources: dict[str, str] = {}
-    for setting in SETTINGS:
-        found = _find(setting, flags, environ, tables, file)
-        if found is None:
-            sources[setting.name] = "default"
-        else:
-            values[setting.name], sources[setting.name] = found
-    models = ModelTables()
-    if file is not None:
-        models = model_tables.read(tables, environ, f"the file {file}")
-        # Whoever names a server for this one start means it to answer what the file does not give to another by name.
-        if sources["upstream_base_url"] not in ("default", f"the file {file}"):
-            models = models.without_default()
-    return Loaded(Settings(**values, models=models), sources)  # type: ignore[arg-type]  # decoded by the same table
-
-
-def _find(
-    setting: Setting,
-    flags: Mapping[str, object],
-    environ: Mapping[str, str],
-    tables: Mapping[str, object],
-    file: Path | None,
-) -> tuple[object, str] | None:
-    """The decoded value and its source; `None`: nobody gave one."""
-    if (flag := flags.get(setting.name)) is not None:
-        source = f"the flag {setting.flag}"
-        return _decode(setting, flag, source, strict=False), source
-    # Empty counts as not set: compose files and unit files pass on variables that nobody filled in.
-    if (text := environ.get(setting.env, "")) and not _is_service_link(setting, text):
-        source = f"the environment variable {setting.env}"
-        return _decode(setting, text, source, strict=False), source
-    if setting.name in tables:
-        source = f"the file {file}"
-        return _decode(setting, tables[setting.name], source, strict=True), source
-    return None
-
-
-def _is_service_link(setting: Setting, text: str) -> bool:
-    # Kubernetes sets UNDERSTUDY_PORT=tcp://10.0.0.1:80 in every pod beside a service named `understudy`.
-    return setting.name == "port" and text.startswith("tcp://")
-
-
-def _file(config: Path | None, environ: Mapping[str, str], directory: Path) -> Path | None:
-    named = config or (Path(environ[CONFIG_ENV]) if environ.get(CONFIG_ENV) else None)
-    if named is not None:
-        return named
-    usual = directory / DEFAULT_FILE
-    return usual if usual.is_file() else None
-
-
-def _read(file: Path) -> dict[str, object]:
-    try:
-        tables = tomllib.loads(file.read_text("utf-8"))
-    except OSError as error:
-        raise SettingError(f"The settings file {file} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise SettingError(f"The settings file {file} is no valid TOML: {error}.") from error
-    names = [*(setting.name for setting in SETTINGS), *model_tables.NAMES]
-    for key in tables:
-        if key not in names:
-            raise SettingError(
-                f"There is no setting '{key}', named in the file {file}; the nearest is '{nearest(key, names)}'."
-            )
-    return tables
-
-
-def _decode(setting: Setting, value: object, source: str, *, strict: bool) -> object:
-    return decode(value, setting.type, what=f"'{setting.name}'", source=source, strict=strict, secret=setting.secret)
 
 
 # --- the table

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from support.client import Answer, Client, Event
 from support.files import file_field, new_file, send_form
 from support.server import RunningServer
-from support.talk import WEATHER, Talk
+from support.talk import WEATHER, Talk, polled
 from support.vendor_shapes import DELETED, SHAPES, shape_faults
 
 REFUSAL = "4XX"
@@ -194,11 +194,55 @@ async def every_kind_of_file(client: Client) -> None:
     await client.request("GET", f"/v1/files/{file['id']}")
 
 
+async def every_kind_of_vector_store(client: Client) -> None:
+    """Stores with files that can and cannot be read, batches, searches, and stores made along; and refusals."""
+    good, bad = await new_file(client, b"A zebra.", filename="a.md"), await new_file(client, b"", filename="b.txt")
+    week = {"anchor": "last_active_at", "days": 7}
+    store = await client.post("/v1/vector_stores", {"file_ids": [good["id"], bad["id"]], "expires_after": week})
+    path = f"/v1/vector_stores/{store['id']}"
+    await until_indexed(client, path)
+    await client.post(path, {"name": "N", "metadata": {"a": "1"}})
+    await client.get("/v1/vector_stores", limit=2)
+    await client.post(f"{path}/files/{good['id']}", {"attributes": {"n": 1, "s": "x", "b": True}})
+    await client.get(f"{path}/files/{bad['id']}")
+    await client.get(f"{path}/files", filter="failed")
+    await client.get(f"{path}/files/{good['id']}/content")
+    await client.post(f"{path}/search", {"query": ["zebra"], "filters": {"type": "eq", "key": "n", "value": 1}})
+    await client.post(f"{path}/files", {"file_id": good["id"]})
+    for body in ({"file_ids": [good["id"]]}, {"files": [{"file_id": bad["id"], "attributes": {"a": 1.5}}]}):
+        batch = await client.post(f"{path}/file_batches", body)
+        await client.post(f"{path}/file_batches/{batch['id']}/cancel")
+        await client.get(f"{path}/file_batches/{batch['id']}")
+        await client.get(f"{path}/file_batches/{batch['id']}/files")
+    made = {"tool_resources": {"file_search": {"vector_stores": [{"file_ids": [good["id"]]}]}}}
+    attachment = {"file_id": good["id"], "tools": [{"type": "file_search"}, {"type": "code_interpreter"}]}
+    await client.post("/v1/assistants", {"model": "m", **made})
+    await client.post("/v1/threads", made | {"messages": [message_with(attachment)]})
+    await client.request("POST", path, {"name": 1})
+    await client.request("POST", f"{path}/file_batches", {})
+    await client.delete(f"{path}/files/{good['id']}")
+    await client.request("GET", f"{path}/files/{good['id']}")
+    await client.delete(path)
+    await client.request("POST", f"{path}/search", {"query": "x"})
+
+
+def message_with(attachment: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": "x", "attachments": [attachment]}
+
+
+async def until_indexed(client: Client, path: str) -> None:
+    async def look() -> bool | None:
+        return (await client.get(path))["status"] == "completed" or None
+
+    await polled(look)
+
+
 @pytest.fixture(scope="module")
 async def heard(shared: RunningServer) -> list[Heard]:
     client = ListeningClient(shared.client, [])
     await every_kind_of_object(client)
     await every_kind_of_file(client)
+    await every_kind_of_vector_store(client)
     await every_kind_of_run(client)
     return client.heard
 

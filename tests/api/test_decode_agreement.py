@@ -19,6 +19,14 @@ from understudy.wire.base import Body
 from understudy.wire.messages import CreateMessage, UpdateMessage
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, SubmitToolOutputs, UpdateRun
 from understudy.wire.threads import CreateThread, UpdateThread
+from understudy.wire.vector_stores import (
+    CreateFileBatch,
+    CreateStoreFile,
+    CreateVectorStore,
+    SearchVectorStore,
+    UpdateStoreFile,
+    UpdateVectorStore,
+)
 
 BODIES: list[type[Body]] = [
     CreateAssistant,
@@ -31,6 +39,12 @@ BODIES: list[type[Body]] = [
     CreateThreadAndRun,
     UpdateRun,
     SubmitToolOutputs,
+    CreateVectorStore,
+    UpdateVectorStore,
+    CreateStoreFile,
+    UpdateStoreFile,
+    CreateFileBatch,
+    SearchVectorStore,
 ]
 VOCABULARY = {
     "missing_required_parameter",

@@ -4,8 +4,10 @@ import pytest
 from msgspec import Meta, Struct
 
 from understudy.api.decode.annotations import record_of
-from understudy.api.decode.rules import Choice, Decimal, OneOf, Text
+from understudy.api.decode.rules import Array, Choice, Decimal, OneOf, Text
+from understudy.api.decode.rules import Tagged as TaggedRule
 from understudy.wire.runs import CreateRun
+from understudy.wire.vector_stores import SearchVectorStore
 
 
 class Tagged(Struct, tag_field="type", tag="a"):
@@ -52,3 +54,12 @@ def test_a_choice_names_its_values_in_the_order_in_which_they_were_written() -> 
         role: Literal["user", "assistant"]
 
     assert record_of(Ordered).fields["role"].rule == Choice(values=("user", "assistant"))
+
+
+def test_a_struct_may_hold_its_own_kind() -> None:
+    filters = record_of(SearchVectorStore).fields["filters"].rule
+    assert isinstance(filters, TaggedRule)
+    inner = filters.records["and"].fields["filters"].rule
+    assert isinstance(inner, Array)
+    assert isinstance(inner.items, TaggedRule)
+    assert inner.items.records["and"].fields is filters.records["and"].fields

@@ -9,7 +9,7 @@ import pytest
 from support.model_server import Cut, Failure, Reply, ScriptedModel
 from support.server import RunningServer, running_server
 from support.talk import Talk
-from understudy.settings import load
+from understudy.setting_sources import load
 
 FILE = """
 [upstreams.big]

@@ -1,9 +1,7 @@
 """A client that leaves ends its stream and never the run; a thread that is deleted ends both."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,8 @@ from support.client import Client, Event
 from support.model_server import Call, Reply, ScriptedModel, Silence
 from support.server import RunningServer, running_server
 from support.talk import WEATHER, Talk, polled, sent
+from understudy.store.opening import open_store
+from understudy.store.operations import Op, Query
 
 lasting_model, model, server = lasting.lasting_model, lasting.model, lasting.server()
 
@@ -122,11 +122,18 @@ async def test_the_continuation_begins_with_the_step_that_the_outputs_complete(
 # --- deleting
 
 
-def rows_left(server: RunningServer) -> dict[str, int]:
+async def rows_left(server: RunningServer) -> dict[str, int]:
     """How many rows each table of threads has."""
-    with closing(sqlite3.connect(server.settings.database)) as connection:
-        tables = ("threads", "messages", "runs", "steps", "facts")
-        return {table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables}
+
+    def count(table: str) -> Op[int]:
+        rows = yield Query(f"SELECT count(*) FROM {table}")
+        return int(rows[0][0])
+
+    store = await open_store(server.settings.database)
+    try:
+        return {table: await store._read(count(table)) for table in ("threads", "messages", "runs", "steps", "facts")}
+    finally:
+        await store.close()
 
 
 @pytest.fixture
@@ -162,7 +169,7 @@ async def test_deleting_the_thread_lets_the_run_go_and_leaves_nothing(
     await model.until(lambda: model.disconnects == 1)
     gone = await fresh.client.request("GET", f"{talk.path}/runs/{run['id']}")
     assert (gone.status, gone.error["message"]) == (404, f"No thread found with id '{talk.thread['id']}'.")
-    assert set(rows_left(fresh).values()) == {0}
+    assert set((await rows_left(fresh)).values()) == {0}
 
 
 async def test_deleting_the_thread_of_a_run_that_waits_leaves_nothing(
@@ -178,7 +185,7 @@ async def test_deleting_the_thread_of_a_run_that_waits_leaves_nothing(
     assert (late.status, late.error["message"]) == (404, f"No thread found with id '{talk.thread['id']}'.")
     cancel = await fresh.client.request("POST", f"{talk.path}/runs/{run['id']}/cancel")
     assert cancel.status == 404
-    assert set(rows_left(fresh).values()) == {0}
+    assert set((await rows_left(fresh)).values()) == {0}
 
 
 async def test_deleting_threads_under_runs_at_any_moment_leaves_nothing(
@@ -202,7 +209,7 @@ async def test_deleting_threads_under_runs_at_any_moment_leaves_nothing(
         assert events[-1].name == "done"
         assert events[-2].name in ("error", "thread.run.completed")
     await asyncio.sleep(0.02)  # whatever a run loop still wrote would be there by now
-    assert set(rows_left(fresh).values()) == {0}
+    assert set((await rows_left(fresh)).values()) == {0}
 
 
 async def begun_steps(talk: Talk, run: dict[str, Any]) -> list[dict[str, Any]] | None:

@@ -12,7 +12,7 @@ from support.model_server import Call, Interleaved, Reply, ScriptedModel, Silenc
 from support.server import RunningServer
 from support.talk import WEATHER, Talk
 from understudy.keys import DEFAULT_PROJECT
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 
 lasting_model, model, server = lasting.lasting_model, lasting.model, lasting.server()
 
@@ -141,7 +141,7 @@ async def test_a_run_whose_time_is_over_expires_first(
     waiting: tuple[Talk, dict[str, Any]], server: RunningServer
 ) -> None:
     talk, run = waiting
-    store = await open_sqlite(server.settings.database)
+    store = await open_store(server.settings.database)
     # Of the object only: the sweep goes by its own column, and is to find nothing.
     await store.update_run(
         DEFAULT_PROJECT, run["thread_id"], run["id"], lambda run: replace(run, expires_at=run.created_at)

@@ -12,7 +12,7 @@ from support.server import RunningServer
 from support.store import message, thread
 from support.talk import WEATHER, Talk
 from understudy.keys import DEFAULT_PROJECT
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 
 WINDOW_TOKENS = 2048
@@ -119,7 +119,7 @@ async def test_a_run_on_a_thread_of_3000_messages_shows_what_fits(
     long = thread()
     count = SplintrTokens().count
     texts = [f"Message {number}." for number in range(3000)]
-    store = await open_sqlite(server.settings.database)
+    store = await open_store(server.settings.database)
     stored = [message(long.id, text, count(text) + 4) for text in texts]
     await store.add_thread(DEFAULT_PROJECT, long, stored)
     await store.close()

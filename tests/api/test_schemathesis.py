@@ -47,7 +47,11 @@ def places(server: ThreadedServer) -> dict[str, str]:
     sent = form(text_field("purpose", "assistants"), file_field("file", b"Hello", "a.txt", None))
     file = server.request("POST", "/v1/files", raw=sent, headers=FORM).body["id"]
     upload = {"filename": "a.txt", "purpose": "assistants", "bytes": 5, "mime_type": "text/plain"}
+    store = server.request("POST", "/v1/vector_stores", {"file_ids": [file]}).body["id"]
+    batch = server.request("POST", f"/v1/vector_stores/{store}/file_batches", {"file_ids": [file]}).body["id"]
     return {
+        "vector_store_id": store,
+        "batch_id": batch,
         "file_id": file,
         "upload_id": server.request("POST", "/v1/uploads", upload).body["id"],
         "assistant_id": assistant,

@@ -10,7 +10,7 @@ from support.server import RunningServer
 from support.talk import WEATHER, Talk
 from understudy.core.chat.context import message_tokens
 from understudy.core.ids import ThreadId
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 
 
@@ -30,7 +30,7 @@ async def test_whatever_became_of_a_message_its_tokens_are_counted(
     talk = await Talk.begin(server.client, tools=[WEATHER])
     model.script(Reply(*parts, finish=finish))
     await talk.stream()
-    store = await open_sqlite(server.settings.database)
+    store = await open_store(server.settings.database)
     stored = await store.recent_messages(ThreadId(talk.thread["id"]), before=None, limit=10)
     await store.close()
     assert len(stored) == 2

@@ -11,7 +11,7 @@ from support.model_server import Call, Refuse, Reply, ScriptedModel, Silence
 from support.sdk import accumulated
 from support.server import RunningServer, running_server
 from support.talk import WEATHER, Talk
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 
 
 async def resumed(talk: Talk, run: dict[str, object], last_id: str = "") -> list[Event]:
@@ -92,7 +92,7 @@ async def test_a_stream_whose_events_are_no_longer_kept_is_gone(
 ) -> None:
     events = await talk.stream()
     run = events[0].data
-    store = await open_sqlite(server.settings.database)
+    store = await open_store(server.settings.database)
     await store.prune(int(time.time()), limit=100)
     await store.close()
     path = f"{talk.path}/runs/{run['id']}/stream"

@@ -16,7 +16,7 @@ async def test_version_imports_nothing_heavy(tmp_path: Path) -> None:
     assert (ended.code, ended.out) == (0, f"understudy {__version__}\n")
     imported = {line.rsplit("|")[-1].strip() for line in ended.err.splitlines()}
     assert "understudy.settings" in imported
-    assert not imported & {"asyncio", "aiohttp", "uvicorn", "sqlite3", "structlog", "rich"}
+    assert not imported & {"asyncio", "aiohttp", "uvicorn", "sqlite3", "structlog", "rich", "numpy"}
 
 
 async def test_a_wrong_setting_is_one_sentence_and_exit_code_1(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 from support.command import Ended, read_until, run, started
 from support.model_replies import Reply
 from support.model_server import ScriptedModel
+from support.weights import write_static_weights
 from understudy.cli import serve
 from understudy.cli.banner import banner, base_url
-from understudy.settings import Settings, load
+from understudy.setting_sources import load
+from understudy.settings import Settings
 
 
 async def test_it_prints_two_lines_to_paste_once_it_answers(tmp_path: Path) -> None:
@@ -99,6 +101,17 @@ def test_the_banner_says_plainly_when_nothing_answers(tmp_path: Path) -> None:
     text = banner(load({"local_model": False}, {}, directory=tmp_path), port=8000, first_key="k")
     assert "Model: none, so every run will fail." in text
     assert "--upstream-base-url" in text
+
+
+def test_the_banner_says_when_search_goes_by_words_alone(tmp_path: Path) -> None:
+    def said(**settings: object) -> str:
+        return banner(load({"data_dir": str(tmp_path), **settings}, {}, directory=tmp_path), port=8000, first_key="k")
+
+    assert "File search: by words alone." in said()
+    assert "embedding fetch" in said()
+    assert "by words alone" not in said(embedding_model="embed-1")
+    write_static_weights(tmp_path / "weights")
+    assert "by words alone" not in said()
 
 
 def test_the_banner_does_not_give_away_a_key_that_the_operator_chose(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """What every bus must do. One engine exists: the memory of one process."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -192,3 +192,69 @@ async def test_all_runs_together_stay_within_bounds_and_those_that_are_read_stay
     assert held[-1] == 39
     assert len(held) * len(piece) <= BUS_BYTES_MAX
     assert len(await read.next()) == 1
+
+
+class Taker:
+    """Takes what it is offered, as long as it is `willing`."""
+
+    def __init__(self) -> None:
+        self.willing = True
+        self.taken: list[bytes] = []
+
+    def __call__(self, frames: Sequence[Frame]) -> bool:
+        if self.willing:
+            self.taken += [frame.data for frame in frames]
+        return self.willing
+
+
+async def test_what_is_published_while_a_follower_waits_can_be_taken_at_once(bus: Bus) -> None:
+    follower, take = bus.follow(RUN), Taker()
+    bus.publish(RUN, [fact(1)])
+    assert [frame.seq for frame in await follower.next(take)] == [1], "what there was before the wait is not offered"
+    waiting = asyncio.create_task(follower.next(take))
+    await asyncio.sleep(0)
+    bus.publish(RUN, [fact(2)])
+    assert take.taken == [b"2"]
+    bus.publish(RUN, [delta(b"a"), delta(b"b")])
+    assert take.taken == [b"2", b"a", b"b"]
+    assert not waiting.done()
+    follower.close()
+    assert await waiting == ()
+
+
+async def test_what_is_not_taken_at_once_is_given_with_what_follows(bus: Bus) -> None:
+    follower, take = bus.follow(RUN), Taker()
+    waiting = asyncio.create_task(follower.next(take))
+    await asyncio.sleep(0)
+    bus.publish(RUN, [fact(1)])
+    take.willing = False
+    bus.publish(RUN, [fact(2)])
+    take.willing = True
+    bus.publish(RUN, [delta(b"a")])
+    assert [frame.data for frame in await waiting] == [b"2", b"a"]
+    assert take.taken == [b"1"]
+
+
+async def test_a_follower_that_fails_to_take_hears_of_it_and_nobody_else_does(bus: Bus) -> None:
+    def fail(frames: Sequence[Frame]) -> bool:
+        raise ValueError(f"{len(frames)} frames")
+
+    other = bus.follow(RUN)
+    waiting = asyncio.create_task(bus.follow(RUN).next(fail))
+    await asyncio.sleep(0)
+    bus.publish(RUN, [fact(1)])
+    assert [frame.seq for frame in await other.next()] == [1]
+    with pytest.raises(ValueError, match="1 frames"):
+        await waiting
+
+
+async def test_nothing_is_offered_to_a_follower_whose_wait_was_cancelled(bus: Bus) -> None:
+    follower, take = bus.follow(RUN), Taker()
+    waiting = asyncio.create_task(follower.next(take))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    bus.publish(RUN, [fact(1)])
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not take.taken
+    assert [frame.seq for frame in await follower.next()] == [1]

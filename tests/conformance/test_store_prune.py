@@ -34,6 +34,18 @@ async def logged(store: Store, life: Life) -> int:
     return len(await store.facts(life.id, after_seq=0, limit=MANY))
 
 
+async def test_the_log_is_read_from_any_fact_on_and_in_pages_of_any_size(store: Store) -> None:
+    life, other = await ended(store), await ended(store)
+    whole = await store.facts(life.id, after_seq=0, limit=MANY)
+    assert [fact.seq for fact in whole] == list(range(1, FACTS + 1))
+    assert len({fact.event for fact in whole}) == FACTS
+    for after_seq in range(FACTS + 2):
+        for limit in range(1, FACTS + 1):
+            page = await store.facts(life.id, after_seq=after_seq, limit=limit)
+            assert page == whole[after_seq : after_seq + limit]
+    assert await logged(store, other) == FACTS
+
+
 async def test_the_facts_of_an_ended_run_go_when_their_time_is_over_and_nothing_else(store: Store) -> None:
     life = await ended(store)
     before = await store.run(life.id)

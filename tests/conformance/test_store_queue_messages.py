@@ -124,6 +124,17 @@ async def test_the_messages_of_a_run_that_was_cancelled_while_it_waited_are_read
     assert await _read(store, thread_id) == ["q1", "a1", "q2", "q3"]
 
 
+async def test_a_message_added_when_the_last_one_is_deleted_is_read_behind_those_that_waited(store: Store) -> None:
+    thread_id = await begun_thread(store)
+    first = await Life.queue(store, thread_id, messages=[message(thread_id, "q1")])
+    await _add(store, thread_id, "q2")
+    await _answer(first, "a1")
+    answer_id = (await store.page("message", PROJECT, thread_id, ALL)).ids[-1]
+    assert await store.delete_message(PROJECT, thread_id, answer_id)
+    await _add(store, thread_id, "q3")
+    assert await _read(store, thread_id) == ["q1", "q2", "q3"]
+
+
 async def test_a_message_that_waits_can_be_changed_and_deleted(store: Store) -> None:
     thread_id = await begun_thread(store)
     first = await Life.begin(store, thread_id)

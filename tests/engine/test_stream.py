@@ -364,3 +364,67 @@ async def test_the_stream_of_a_run_whose_facts_are_no_longer_kept_ends(
     for stream in (reader, late):
         assert await follow(stream) == []
         assert not stream.finished
+
+
+@pytest.mark.parametrize("refused", ["none", "every other", "all"])
+async def test_what_is_written_at_once_and_what_is_given_later_are_the_same_stream(
+    store: Store, bus: MemoryBus, refused: str
+) -> None:
+    life = await Told.on(store, bus)
+    shown: list[bytes] = []
+    offered = written = 0
+
+    def write(frames: bytes) -> bool:
+        nonlocal offered, written
+        offered += 1
+        if refused == "all" or (refused == "every other" and offered % 2):
+            return False
+        written += 1
+        shown.append(frames)
+        return True
+
+    async def read(stream: RunStream) -> None:
+        while frames := await stream.next(write):
+            shown.extend(frames)
+        stream.close()
+
+    reading = asyncio.create_task(read(RunStream(store, bus, life.id)))
+    await asyncio.sleep(0)
+    await life.claim()
+    await life.open_message()
+    for piece in "abcdefgh":
+        life.say(piece)
+        await asyncio.sleep(0)
+    await life.complete()
+    await reading
+    assert written == {"none": 10, "every other": 5, "all": 0}[refused]
+    whole = RunStream(store, bus, life.id)
+    assert b"".join(shown) == b"".join(await whole.next())
+    whole.close()
+
+
+async def test_a_gap_is_filled_before_anything_is_written_at_once(store: Store, bus: MemoryBus) -> None:
+    life = await Told.on(store, bus)
+    stream = RunStream(store, bus, life.id)
+    written: list[bytes] = []
+
+    def write(frames: bytes) -> bool:
+        written.append(frames)
+        return True
+
+    assert len(await stream.next(write)) == len(BEGUN)
+    reading = asyncio.create_task(stream.next(write))
+    await asyncio.sleep(0)
+    life.tells = False
+    await life.claim()
+    life.tells = True
+    await life.open_message()
+    assert len(await reading) == len([*CLAIMED, *OPENED])
+    reading = asyncio.create_task(stream.next(write))
+    await asyncio.sleep(0)
+    life.say("Four.")
+    assert written == [b"id: 7.1\nevent: Four.\n"]
+    await life.complete()
+    assert len(await reading) == len(COMPLETED), "the last ones are given in any case"
+    assert stream.finished
+    stream.close()

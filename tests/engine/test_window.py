@@ -43,3 +43,24 @@ async def test_a_run_reads_no_more_of_a_long_thread_than_its_window_holds(
     assert len(window.head) == CONTEXT_HEAD_MESSAGES
     texts = [entry.message.content[0].text.value for entry in window.recent]  # type: ignore[union-attr]
     assert texts == [f"{n}" for n in range(3000 - len(texts), 3000)]
+
+
+async def test_a_run_that_began_with_its_thread_reads_nothing_for_its_first_turn_alone(tmp_path: Path) -> None:
+    store = await open_sqlite(tmp_path / "understudy.db")
+    made = thread()
+    opening = [message(made.id, f"{n}", MESSAGE_TOKENS) for n in range(3)]
+    new = new_run(made.id, thread=made, messages=opening)
+    await store.add_run(new)
+    stored = StoredRun(
+        project=PROJECT, state=new.state, settings=settings(), seq=2, lease=None, opening=tuple(new.messages)
+    )
+    later = replace(stored, state=replace(stored.state, progress=replace(stored.state.progress, turns=1)))
+    statements: list[str] = []
+    store._reader.set_trace_callback(statements.append)
+    at_hand = await load_window(store, stored, 128_000, 1.0)
+    assert not statements
+    read = await load_window(store, later, 128_000, 1.0)
+    assert statements
+    await store.close()
+    assert at_hand.recent == read.recent
+    assert len(at_hand.recent) == len(opening)

@@ -108,6 +108,27 @@ async def test_the_next_server_is_asked_for_its_own_model_when_one_is_busy_or_br
         assert (asked_for(first), asked_for(second)) == (["m", "m"], ["b-model", "b-model"])
 
 
+async def test_a_question_of_our_own_goes_to_the_next_server_too() -> None:
+    async with routed(status(503), status(200, b'{"data": []}')) as (first, second, models):
+        assert await models.ask("/embeddings", "m", {"input": ["a"]}) == b'{"data": []}'
+        assert (asked_for(first), asked_for(second)) == (["m"], ["b-model"])
+        assert second.exchanges[0].path == "/v1/embeddings"
+        with pytest.raises(ValueError, match="is not asked"):
+            await models.ask("/chat/completions", "m", {})
+
+
+async def test_a_refused_or_endless_answer_to_such_a_question_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "UPSTREAM_ANSWER_BYTES_MAX", 10)
+    async with routed(status(400, RATE), refuse_all) as (_, _, models):
+        with pytest.raises(ModelError, match="status 400"):
+            await models.ask("/rerank", "m", {})
+    async with routed(status(200, b"x" * 11), refuse_all) as (_, _, models):
+        with pytest.raises(ModelError, match="more than 10 bytes"):
+            await models.ask("/rerank", "m", {})
+
+
 async def test_the_next_server_is_asked_when_one_refuses_the_connection() -> None:
     async with routed(refuse_all, speak, base_url=closed_port()) as (_, second, models):
         assert said(await read_all(await models.chat(REQUEST))) == "from b"

@@ -196,6 +196,28 @@ async def test_a_caller_who_goes_away_leaves_its_group_alone(tmp_path: Path) -> 
             await tasks[1]
 
 
+async def test_what_is_durable_is_told_in_order_before_callers_go_on_and_without_them(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    async def write(n: int) -> None:
+        await writer.write(_add(n), told.append)
+        assert n in told
+
+    async with _writer(tmp_path / "w.db") as (writer, _):
+        held = _Held()
+        first = asyncio.create_task(writer.write(held.operation))
+        await held.begun.wait()
+        tasks = [asyncio.create_task(write(n)) for n in range(3)]
+        failing = asyncio.create_task(writer.write(_add_and_raise(7, ValueError()), told.append))
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        held.let_go()
+        await asyncio.gather(first, *tasks, failing, return_exceptions=True)
+        assert [task.cancelled() for task in tasks] == [False, True, False]
+        assert tasks[2].exception() is None
+    assert told == [0, 1, 2]
+
+
 async def test_a_full_queue_refuses_at_once(tmp_path: Path) -> None:
     async with _writer(tmp_path / "w.db", queue_max=2) as (writer, _):
         held = _Held()

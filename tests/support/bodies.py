@@ -84,8 +84,8 @@ def _values(type_: inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(_values(item), min_size=least or 0, max_size=min(most or 3, 3))
         case inspect.DictType(key_type=key, value_type=value):
             return st.dictionaries(_values(key), _values(value), max_size=3)
-        case inspect.StructType():
-            return _structs(type_)
+        case inspect.StructType(cls=cls):
+            return _of_struct(cls)
         case inspect.StrType():
             return _texts(type_)
         case _:
@@ -114,6 +114,12 @@ def _leaves(type_: inspect.Type) -> st.SearchStrategy[Any]:
             return st.floats(least, most, allow_nan=False, allow_infinity=False) | st.integers(least, most)
         case _:
             raise TypeError(f"no strategy for {type_}")
+
+
+@functools.cache
+def _of_struct(cls: type[msgspec.Struct]) -> st.SearchStrategy[dict[str, Any]]:
+    """Made when it is first drawn from: a struct may hold its own kind."""
+    return st.deferred(lambda: _structs(inspect.type_info(cls)))
 
 
 def _structs(type_: inspect.StructType) -> st.SearchStrategy[dict[str, Any]]:

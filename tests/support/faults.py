@@ -85,8 +85,8 @@ class StruckStore(FaultyStore):
     struck = False
     dead = False  # its process is gone, so that nobody who waits for it goes on
 
-    def __init__(self, reader: sqlite3.Connection, writer: Writer) -> None:
-        super().__init__(reader, writer)
+    def __init__(self, reader: sqlite3.Connection, long_reader: sqlite3.Connection, writer: Writer) -> None:
+        super().__init__(reader, long_reader, writer)
         self._writes = 0
         self._one_at_a_time = asyncio.Lock()
 

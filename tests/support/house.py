@@ -236,7 +236,7 @@ async def open_house(
     `store` may misbehave further.
     """
     real = await open_sqlite(directory / "understudy.db")
-    opened = store(real._reader, real._writer)
+    opened = store(real._reader, real._long_reader, real._writer)
     models = HttpModels(Upstream(name="upstream", base_url=model.base_url))
     blobs = await open_local_blobs(directory / "files")
     house = House(opened, blobs, models, places=places, owner=owner, clock=clock, tools=Tools(tools(opened)), **seconds)

@@ -26,12 +26,14 @@ import uvicorn
 
 from support.client import Client
 from support.model_server import ScriptedModel
+from support.postgres import database_url
 from understudy.app import create_app
 from understudy.settings import Settings
 
-__all__ = ["KEY", "RunningServer", "ServerProcess", "running_server", "server_process"]
+__all__ = ["KEY", "ON_POSTGRES", "RunningServer", "ServerProcess", "running_server", "server_process"]
 
 KEY = "sk-understudy-tests"
+ON_POSTGRES = os.environ.get("UNDERSTUDY_TEST_ENGINE") == "postgres"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
@@ -59,6 +61,7 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
         "local_model": False,
         "log_level": "error",
     }
+    given |= _rows(data_dir)
     chosen = Settings(**{**given, **settings, "data_dir": data_dir})
     listener = _listen()
     config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http="httptools")
@@ -74,6 +77,11 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
     finally:
         await _stop(server)
         listener.close()
+
+
+def _rows(data_dir: Path) -> dict[str, Any]:
+    """Where the rows are kept: UNDERSTUDY_TEST_ENGINE=postgres tries it all on the other engine."""
+    return {"database_url": database_url(data_dir)} if ON_POSTGRES else {}
 
 
 def _listen() -> socket.socket:
@@ -136,6 +144,7 @@ def server_process(upstream_base_url: str | None, data_dir: Path, **settings: ob
         "upstream_base_url": upstream_base_url or "",
         "local_model": "false",
         "log_level": "warning",
+        **_rows(data_dir),
         **settings,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}

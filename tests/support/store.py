@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace
 
+from support.postgres import database_url
 from understudy.core.ids import PREFIXES, Kind, ProjectId, RunId
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Discarded, Fact, MessageFact, Progress, RunFact, RunSettings, RunState, StepFact
@@ -25,6 +26,7 @@ from understudy.ports import (
     StoredPart,
     StoredUpload,
 )
+from understudy.store.postgres import open_postgres
 from understudy.store.sqlite import open_sqlite
 from understudy.wire.assistants import Assistant
 from understudy.wire.files import File
@@ -36,7 +38,7 @@ from understudy.wire.tools import CodeInterpreterResources, Function, FunctionTo
 from understudy.wire.uploads import Upload, UploadPart
 
 E = TypeVar("E", bound=Exception)
-ENGINES = ("sqlite",)
+ENGINES = ("sqlite", "postgres")
 PROJECT = ProjectId("proj_a")
 OTHER = ProjectId("proj_b")
 NOON = 1_760_000_000
@@ -46,10 +48,13 @@ _numbers = count(1)
 
 @asynccontextmanager
 async def open_engine(name: str, directory: Path) -> AsyncIterator[Store]:
-    """A store on an empty database of this engine."""
+    """A store on this directory's database of this engine, which is empty at first."""
+    store: Store
     match name:
         case "sqlite":
             store = await open_sqlite(directory / "understudy.db")
+        case "postgres":
+            store = await open_postgres(database_url(directory))
         case _:
             raise AssertionError(name)
     try:

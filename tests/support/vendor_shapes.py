@@ -8,44 +8,24 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from support.shape_words import (
+    BOOLEAN,
+    INTEGER,
+    METADATA,
+    NUMBER,
+    TEXT,
+    TIME,
+    Shape,
+    either,
+    listed,
+    one_of,
+    or_null,
+    record,
+)
+from support.vendor_store_shapes import FILE_BATCH, FILE_CONTENT, SEARCH_RESULTS, STORE_FILE, VECTOR_STORE
+
 __all__ = ["DELETED", "SHAPES", "shape_faults"]
 
-Shape = dict[str, Any]
-
-TEXT: Shape = {"type": "string"}
-INTEGER: Shape = {"type": "integer"}
-NUMBER: Shape = {"type": "number"}
-BOOLEAN: Shape = {"type": "boolean"}
-
-
-def either(*shapes: Shape) -> Shape:
-    return {"anyOf": list(shapes)}
-
-
-def or_null(shape: Shape) -> Shape:
-    return either(shape, {"type": "null"})
-
-
-def one_of(*words: str) -> Shape:
-    return {"enum": list(words)}
-
-
-def listed(shape: Shape) -> Shape:
-    return {"type": "array", "items": shape}
-
-
-def record(required: dict[str, Shape], extra: dict[str, Shape] | None = None) -> Shape:
-    """An object with all of `required`, perhaps with some of `extra`, and with nothing else."""
-    return {
-        "type": "object",
-        "required": list(required),
-        "properties": {**required, **(extra or {})},
-        "additionalProperties": False,
-    }
-
-
-TIME = INTEGER
-METADATA: Shape = {"type": "object", "additionalProperties": TEXT}
 USAGE = record({"prompt_tokens": INTEGER, "completion_tokens": INTEGER, "total_tokens": INTEGER})
 RESOURCES = record(
     {},
@@ -314,7 +294,13 @@ STEP_DELTA = record(
 
 # --- by the name that an object gives itself
 
-DELETED = ("assistant.deleted", "thread.deleted", "thread.message.deleted")
+DELETED = (
+    "assistant.deleted",
+    "thread.deleted",
+    "thread.message.deleted",
+    "vector_store.deleted",
+    "vector_store.file.deleted",
+)
 SHAPES: dict[str, Shape] = {
     "assistant": ASSISTANT,
     "thread": THREAD,
@@ -328,6 +314,11 @@ SHAPES: dict[str, Shape] = {
     "file": either(FILE, record({"id": TEXT, "object": one_of("file"), "deleted": {"const": True}})),
     "upload": UPLOAD,
     "upload.part": PART_OF_UPLOAD,
+    "vector_store": VECTOR_STORE,
+    "vector_store.file": STORE_FILE,
+    "vector_store.files_batch": FILE_BATCH,
+    "vector_store.file_content.page": FILE_CONTENT,
+    "vector_store.search_results.page": SEARCH_RESULTS,
     "model": record({"id": TEXT, "object": one_of("model"), "created": INTEGER, "owned_by": TEXT}),
 }
 ERROR = record({"error": record({"message": TEXT, "type": TEXT, "param": or_null(TEXT), "code": or_null(TEXT)})})

@@ -4,15 +4,17 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.attachments import new_store, store_to_make
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
 from understudy.api.read import path_id, read_body, read_query
 from understudy.api.references import check_references
-from understudy.api.respond import answer, found
+from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
+from understudy.core.attachments import with_store
 from understudy.core.objects import changed_assistant, given, new_assistant
-from understudy.ports import Given, Missing, StoredAssistant
+from understudy.ports import Attached, Given, Missing, StoredAssistant, StoreRefusal
 from understudy.wire.assistants import CreateAssistant, UpdateAssistant
 from understudy.wire.base import Deleted
 from understudy.wire.lists import ListQuery
@@ -26,12 +28,17 @@ class Assistants:
         services = self._services
         body = await read_body(services, request, CreateAssistant)
         await check_references(services, caller(request).project, body.tool_resources)
+        store = None
         assistant = new_assistant(body, assistant_id=services.new_id("assistant"), at=services.now())
+        if (asked := store_to_make(body.tool_resources)) is not None:
+            store = await new_store(services, caller(request).project, asked)
+            assistant = replace(assistant, tool_resources=with_store(assistant.tool_resources, store.store.id))
         stored = StoredAssistant(assistant=assistant, given=Given(temperature=body.temperature, top_p=body.top_p))
         try:
-            await services.store.add_assistant(caller(request).project, stored)
-        except Missing as missing:  # a file that was deleted meanwhile
-            raise errors.no_such(missing.kind, missing.id) from None
+            await services.store.add_assistant(caller(request).project, stored, store=store)
+        except StoreRefusal as refused:  # a file is not there, or was deleted meanwhile
+            raise refusal(refused) from None
+        services.files_attached(Attached(search=store))
         return answer(assistant)
 
     async def list(self, request: Request) -> Response:

@@ -8,9 +8,9 @@ from starlette.responses import Response
 from understudy.api.caller import caller
 from understudy.api.lists import answer_rows
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.respond import answer_pollable
+from understudy.api.respond import answer_pollable, refusal
 from understudy.api.services import Services
-from understudy.api.stores import check_chunking, check_file_types, need_live_store, need_store, store_refusal
+from understudy.api.stores import check_chunking, check_file_types, need_live_store, need_store
 from understudy.api.vector_store_files import new_file
 from understudy.core import errors, refusals
 from understudy.core.ids import ProjectId
@@ -34,7 +34,8 @@ class FileBatches:
         try:
             await services.store.attach_files(project, store_id, files, at=at, batch=made)
         except StoreRefusal as refused:
-            raise store_refusal(refused) from None
+            raise refusal(refused) from None
+        services.wake_indexer()
         return answer_pollable(await self._need_batch(project, store_id, batch_id))
 
     async def retrieve(self, request: Request) -> Response:

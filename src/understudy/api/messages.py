@@ -4,6 +4,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.attachments import attached_files
 from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
@@ -14,7 +15,7 @@ from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.ids import ProjectId
 from understudy.core.objects import given
-from understudy.ports import Missing, ThreadBusy, ThreadFull
+from understudy.ports import Missing, StoreRefusal
 from understudy.wire.base import Deleted
 from understudy.wire.lists import ListMessagesQuery
 from understudy.wire.messages import CreateMessage, UpdateMessage
@@ -32,10 +33,12 @@ class Messages:
         await self._need_thread(project, thread_id)
         await check_references(self._services, project, messages=[body])
         stored = self._services.message(body, thread_id)
+        attached = await attached_files(self._services, project, [stored])
         try:
-            await self._services.store.add_message(project, stored, queue=queue)
-        except (Missing, ThreadBusy, ThreadFull) as error:
+            await self._services.store.add_message(project, stored, queue=queue, attached=attached)
+        except StoreRefusal as error:
             raise refusal(error, adding="message") from None
+        self._services.files_attached(attached)
         return answer(stored.message)
 
     async def list(self, request: Request) -> Response:

@@ -9,7 +9,15 @@ from understudy.core import errors
 from understudy.core.ids import Kind
 from understudy.core.limits import POLL_AFTER_MS
 from understudy.core.run.machine import TERMINAL
-from understudy.ports import Missing, ThreadBusy, ThreadFull
+from understudy.ports import (
+    CodeFilesFull,
+    Missing,
+    StoreRefusal,
+    ThreadBusy,
+    ThreadFull,
+    VectorStoreExpired,
+    VectorStoreFull,
+)
 from understudy.wire.base import Object
 from understudy.wire.runs import Run, RunStatus
 from understudy.wire.vector_stores import VectorStoreFile, VectorStoreFileBatch
@@ -54,9 +62,9 @@ def error_envelope(error: errors.ApiError, *, flat: bool = False) -> bytes:
     return _encode({"error": keys, **keys} if flat else {"error": keys})
 
 
-def refusal(missing: Missing | ThreadBusy | ThreadFull, *, adding: str) -> errors.ApiError:
+def refusal(refused: StoreRefusal, *, adding: str = "message") -> errors.ApiError:
     """A refusal of the store in the API's words. `adding` says what was to be added: a `message` or a `run`."""
-    match missing:
+    match refused:
         case Missing(kind=kind, id=id_):
             return errors.no_such(kind, id_)
         case ThreadBusy(thread_id=thread_id, run_id=run_id):
@@ -64,3 +72,10 @@ def refusal(missing: Missing | ThreadBusy | ThreadFull, *, adding: str) -> error
             return told(thread_id, run_id)
         case ThreadFull():
             return errors.thread_full()
+        case CodeFilesFull():
+            return errors.code_files_full()
+        case VectorStoreExpired(store_id=store_id):
+            return errors.store_expired(store_id)
+        case VectorStoreFull():
+            return errors.store_full()
+    raise refused

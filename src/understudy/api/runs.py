@@ -4,6 +4,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.attachments import attached_files, store_to_make, with_attached
 from understudy.api.busy import may_queue
 from understudy.api.caller import caller
 from understudy.api.lists import answer_page
@@ -12,7 +13,7 @@ from understudy.api.references import check_references
 from understudy.api.respond import answer_run, found, refusal
 from understudy.api.services import Services
 from understudy.api.sse import EventStream
-from understudy.core import errors
+from understudy.core import errors, refusals
 from understudy.core.chat.offers import built_in_kinds
 from understudy.core.ids import ProjectId, RunId
 from understudy.core.objects import new_thread
@@ -24,10 +25,11 @@ from understudy.engine.including import IncludingStream
 from understudy.engine.position import Position
 from understudy.engine.runs import Moved
 from understudy.engine.stream import START, RunStream
-from understudy.ports import Missing, ThreadBusy, ThreadFull
+from understudy.ports import Missing, StoreRefusal
 from understudy.wire.lists import IncludeQuery, ListQuery, RunQuery
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
 from understudy.wire.threads import CreateThread, Thread
+from understudy.wire.tools import NewVectorStoreBody
 
 
 class RunRoutes:
@@ -49,10 +51,12 @@ class RunRoutes:
             thread = msgspec.json.decode(found(shown, "thread", thread_id), type=Thread)
             await services.tools.check(project, settings, thread.tool_resources)
         messages = tuple(services.message(message, thread_id) for message in body.additional_messages or ())
+        attached = await attached_files(services, project, messages)
         try:
-            moved = await services.runs.start(project, run, settings, messages=messages, queue=queue)
-        except (Missing, ThreadBusy, ThreadFull) as error:
+            moved = await services.runs.start(project, run, settings, messages=messages, attached=attached, queue=queue)
+        except StoreRefusal as error:
             raise refusal(error, adding="run") from None
+        services.files_attached(attached)
         return self._answer(moved, stream=body.stream, include=bool(include))
 
     async def create_with_thread(self, request: Request) -> Response:
@@ -60,16 +64,21 @@ class RunRoutes:
         body = await read_body(services, request, CreateThreadAndRun)
         new = body.thread or CreateThread()
         await check_references(services, project, body.tool_resources, new.tool_resources, messages=new.messages or ())
+        store = _store_to_make(body)
         thread = new_thread(
             new, thread_id=services.new_id("thread"), at=services.now(), run_resources=body.tool_resources
         )
         run, settings = await self._new_run(project, body, thread.id)
         await services.tools.check(project, settings, thread.tool_resources)
         messages = tuple(services.message(message, thread.id) for message in new.messages or ())
+        thread, attached = await with_attached(services, project, thread, messages, store)
         try:
-            moved = await services.runs.start(project, run, settings, messages=messages, thread=thread)
-        except (Missing, ThreadFull) as error:
+            moved = await services.runs.start(
+                project, run, settings, messages=messages, attached=attached, thread=thread
+            )
+        except StoreRefusal as error:
             raise refusal(error, adding="run") from None
+        services.files_attached(attached)
         return self._answer(moved, stream=body.stream, first=sse_object("thread.created", thread))
 
     async def list(self, request: Request) -> Response:
@@ -160,3 +169,15 @@ class RunRoutes:
         return EventStream(
             reader(services.store, services.bus, RunId(moved.run.id), after=Position(moved.after_seq)), first=first
         )
+
+
+def _store_to_make(body: CreateThreadAndRun) -> NewVectorStoreBody | None:
+    """The store that the new thread asks for. Raises `errors.InvalidField` where a store is named as well."""
+    path = "thread.tool_resources"
+    store = None if body.thread is None else store_to_make(body.thread.tool_resources, path)
+    search = None if body.tool_resources is None else body.tool_resources.file_search
+    if store is not None and search is not None and search.vector_store_ids:
+        raise refusals.mutually_exclusive(
+            "tool_resources.file_search.vector_store_ids", f"{path}.file_search.vector_stores"
+        )
+    return store

@@ -1,5 +1,7 @@
 """What the routes work with, made once in `app.py`."""
 
+from collections.abc import Callable
+
 from msgspec import Struct
 
 from understudy.core.chat.context import message_tokens
@@ -8,7 +10,7 @@ from understudy.engine.files import Files
 from understudy.engine.runs import Runs
 from understudy.engine.tools import Tools
 from understudy.engine.uploads import Uploads
-from understudy.ports import Bus, Clock, Embedders, Models, NewId, Search, Store, StoredMessage, Tokens
+from understudy.ports import Attached, Bus, Clock, Embedders, Models, NewId, Search, Store, StoredMessage, Tokens
 from understudy.wire.files import StoredPurpose
 from understudy.wire.messages import CreateMessage
 
@@ -33,10 +35,16 @@ class Services(Struct, frozen=True, kw_only=True):
     download_refused: frozenset[StoredPurpose]
     search: Search
     embedders: Embedders
+    wake_indexer: Callable[[], None]
     listed_files_only: bool
 
     def now(self) -> int:
         return int(self.clock())
+
+    def files_attached(self, attached: Attached | None) -> None:
+        """They were written; the indexer need not look for them by itself."""
+        if attached is not None and attached.search is not None and attached.search.files:
+            self.wake_indexer()
 
     def message(self, body: CreateMessage, thread_id: str) -> StoredMessage:
         """A message as it will be stored, with what its content costs in tokens."""

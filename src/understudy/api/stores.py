@@ -11,11 +11,7 @@ from understudy.core.vector_stores import is_expired
 from understudy.ports import (
     Embedding,
     EmbeddingFailed,
-    Missing,
     StoredVectorStore,
-    StoreRefusal,
-    VectorStoreExpired,
-    VectorStoreFull,
 )
 from understudy.wire.tools import StaticChunking
 from understudy.wire.vector_stores import Chunking
@@ -69,18 +65,3 @@ async def check_file_types(services: Services, project: ProjectId, file_ids: Seq
             unlisted[extension or "none"] = None
     if unlisted:
         raise errors.unsupported_files(list(unlisted))
-
-
-def store_refusal(refused: StoreRefusal) -> errors.ApiError:
-    """A refusal of the rows in the API's words. Raises it where it is none about vector stores."""
-    match refused:
-        case Missing(kind="file", id=file_id):
-            return errors.no_such_file(file_id)
-        case Missing(kind=kind, id=id_):
-            return errors.no_such(kind, id_)
-        case VectorStoreExpired(store_id=store_id):
-            return errors.store_expired(store_id)
-        case VectorStoreFull():
-            return errors.store_full()
-        case _:
-            raise refused

@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from understudy.api.attachments import store_to_make, with_attached
 from understudy.api.caller import caller
 from understudy.api.lists import answer_rows
 from understudy.api.read import path_id, read_body, read_query
@@ -11,7 +12,7 @@ from understudy.api.respond import answer, found, refusal
 from understudy.api.services import Services
 from understudy.core import errors
 from understudy.core.objects import changed_thread, new_thread
-from understudy.ports import Missing, ThreadFilter, ThreadFull
+from understudy.ports import Missing, StoreRefusal, ThreadFilter
 from understudy.wire.base import Deleted
 from understudy.wire.lists import ListThreadsQuery
 from understudy.wire.threads import CreateThread, UpdateThread
@@ -26,12 +27,15 @@ class Threads:
         body = await read_body(services, request, CreateThread, optional=True)
         project = caller(request).project
         await check_references(services, project, body.tool_resources, messages=body.messages or ())
+        store = store_to_make(body.tool_resources)
         thread = new_thread(body, thread_id=services.new_id("thread"), at=services.now())
         messages = [services.message(message, thread.id) for message in body.messages or ()]
+        thread, attached = await with_attached(services, project, thread, messages, store)
         try:
-            await services.store.add_thread(project, thread, messages)
-        except (Missing, ThreadFull) as error:
+            await services.store.add_thread(project, thread, messages, attached=attached)
+        except StoreRefusal as error:
             raise refusal(error, adding="message") from None
+        services.files_attached(attached)
         return answer(thread)
 
     async def list(self, request: Request) -> Response:

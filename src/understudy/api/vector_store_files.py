@@ -6,9 +6,9 @@ from starlette.responses import Response
 from understudy.api.caller import caller
 from understudy.api.lists import answer_rows
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.respond import answer, answer_pollable
+from understudy.api.respond import answer, answer_pollable, refusal
 from understudy.api.services import Services
-from understudy.api.stores import check_chunking, check_file_types, need_live_store, need_store, store_refusal
+from understudy.api.stores import check_chunking, check_file_types, need_live_store, need_store
 from understudy.core import errors
 from understudy.core.ids import ProjectId
 from understudy.core.vector_stores import chunking
@@ -39,7 +39,8 @@ class VectorStoreFiles:
         try:
             (attached,) = await services.store.attach_files(project, store_id, [new_file(body)], at=services.now())
         except StoreRefusal as refused:
-            raise store_refusal(refused) from None
+            raise refusal(refused) from None
+        services.wake_indexer()
         return answer_pollable(attached)
 
     async def list(self, request: Request) -> Response:

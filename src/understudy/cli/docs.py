@@ -16,8 +16,9 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from understudy.cli.main import commands
 from understudy.model_tables import ModelTables, UpstreamTable
 from understudy.models.quirks import QUIRKS
+from understudy.setting_sources import Loaded
 from understudy.setting_values import value_type, words_for
-from understudy.settings import SETTINGS, Group, Loaded, Setting
+from understudy.settings import SETTINGS, Group, Setting
 
 __all__ = ["PAGES", "cli_page", "commands_of", "settings_page", "settings_table"]
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from understudy.settings import SETTINGS, Group, Setting, load
+from understudy.setting_sources import load
+from understudy.settings import SETTINGS, Group, Setting
 
 __all__ = ["with_settings"]
 

@@ -8,7 +8,8 @@ import typer
 from understudy import __version__
 from understudy.cli.flags import ALL, with_settings
 from understudy.cli.terminal import Stop, note
-from understudy.settings import Loaded, SettingError
+from understudy.setting_sources import Loaded
+from understudy.settings import SettingError
 
 __all__ = ["commands", "main"]
 
@@ -54,6 +55,7 @@ def commands() -> typer.Typer:
     embedding = typer.Typer(help="The built-in embedding, by which file search finds what is meant.")
     embedding.command("fetch")(embedding_fetch)
     app.add_typer(embedding, name="embedding", no_args_is_help=True)
+    app.command("reindex")(reindex)
     app.command("settings")(settings)
     return app
 
@@ -156,6 +158,26 @@ def embedding_fetch(loaded: Loaded) -> None:
     from understudy.weights import WORDLLAMA
 
     fetch(loaded.settings, WORDLLAMA)
+
+
+@with_settings(
+    *("data_dir", "upstream_base_url", "upstream_api_key", "upstream_headers"),
+    *("embedding_model", "embedding_dimensions", "embedding_request_texts"),
+)
+def reindex(
+    loaded: Loaded,
+    store_ids: Annotated[
+        list[str] | None, typer.Argument(help="Vector stores; without any, all that another embedding made.")
+    ] = None,
+) -> None:
+    """Embed vector stores anew, after the embedding was changed.
+
+    They go on answering as before until each is done; a server may run meanwhile. Begun again, the command goes on
+    where it was interrupted.
+    """
+    from understudy.cli.reindex import reindex_stores
+
+    reindex_stores(loaded.settings, store_ids or [])
 
 
 @with_settings(*ALL)

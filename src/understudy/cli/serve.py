@@ -16,7 +16,7 @@ from understudy.cli.terminal import Stop
 from understudy.entropy import now
 from understudy.keys import Keys
 from understudy.logs import configure
-from understudy.settings import Loaded
+from understudy.setting_sources import Loaded
 
 __all__ = ["serve"]
 

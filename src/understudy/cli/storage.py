@@ -8,7 +8,7 @@ from understudy.cli.terminal import Stop
 from understudy.ports import Store, StoreUnavailable
 from understudy.settings import Settings
 from understudy.store.migrations import NewerDatabase
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 
 __all__ = ["with_store"]
 
@@ -20,7 +20,7 @@ def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
 
     async def opened() -> T:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = await open_sqlite(settings.database)
+        store = await open_store(settings.database)
         try:
             return await ask(store)
         finally:
@@ -29,4 +29,5 @@ def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
     try:
         return asyncio.run(opened())
     except (OSError, StoreUnavailable, NewerDatabase) as error:
-        raise Stop(f"The data directory {settings.data_dir} cannot be used: {error}.") from error
+        what = "database" if settings.database_url else f"data directory {settings.data_dir}"
+        raise Stop(f"The {what} cannot be used: {error}.") from error

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from understudy.core.limits import FILES_PER_STORE_MAX, MESSAGES_PER_THREAD_MAX
+from understudy.wire.tools import FILE_IDS_MAX
 
 __all__ = [
     "ApiError",
@@ -302,6 +303,10 @@ def store_expired(store_id: str) -> Conflict:
 
 def store_full() -> BadRequest:
     return BadRequest(f"A vector store holds at most {FILES_PER_STORE_MAX} files.")
+
+
+def code_files_full() -> BadRequest:
+    return BadRequest(f"A thread's code interpreter has at most {FILE_IDS_MAX} files.")
 
 
 def unsupported_files(extensions: Sequence[str]) -> InvalidField:

@@ -104,6 +104,18 @@ WRITE_GROUP_MAX: Final = 256
 WRITE_QUEUE_MAX: Final = 10_000
 MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
 
+POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
+POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
+
+# Between processes: see docs/scale-out.md.
+LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave
+LINK_BYTES_MAX: Final = 8 * 1024 * 1024  # of one message; more of a run is read from its log
+LINK_CONNECT_SECONDS: Final = 10.0
+LINK_RETRY_SECONDS: Final = 0.5
+WANT_WAIT_SECONDS: Final = 0.02  # in which a run that is read here turns out to be worked on here
+WANT_SECONDS: Final = 5.0  # how often a process says which runs of others it follows
+WANT_KEEP_SECONDS: Final = 15.0  # how long it is believed
 CHUNKING_PIECE_CHARACTERS: Final = 262_144  # of a text that are tokenised at a time
 WORD_LENGTH_MAX: Final = 64  # characters of a word that search by words looks at
 STEMS_CACHED_MAX: Final = 65_536  # words of which the stem is remembered; some 10 MB
@@ -111,8 +123,8 @@ STATIC_BATCH_CHARACTERS: Final = 1_000_000  # of texts that the built-in embeddi
 
 INGEST_PLACES: Final = 2  # files that a process indexes at the same time
 INGEST_RETRY_SECONDS: Final = 15.0  # doubled each time
-EMBED_ATTEMPTS_MAX: Final = 6  # for one batch of chunks, before its file is put off
-EMBED_RETRY_SECONDS: Final = 0.5  # doubled each time
+EMBED_ATTEMPTS_MAX: Final = 4  # for one batch of chunks, before its file is put off
+EMBED_RETRY_SECONDS: Final = 1.0  # doubled each time
 
 DOCUMENT_MEMORY_BYTES: Final = 3 * 2**29  # address space of the process that parses a file: 1.5 GB
 DOCUMENT_CPU_SECONDS: Final = 60
@@ -166,3 +178,5 @@ EMBEDDING_REQUESTS_MAX: Final = 4  # at the same time, of this process
 EMBEDDING_DIMENSIONS_MAX: Final = 16_384
 EMBED_INLINE_CHARACTERS_MAX: Final = 4_000  # what the built-in embedding does in less time than a change of thread
 RERANK_PASSAGES: Final = 50
+REINDEX_CHUNKS: Final = 256  # that are embedded and written together
+REINDEX_SWITCHES_MAX: Final = 100  # how often a store that is being filled is caught up with

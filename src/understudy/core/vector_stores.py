@@ -1,13 +1,12 @@
 """Vector stores: requests -> objects as they are first written, and what use and time make of them."""
 
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from understudy.core.limits import CHUNK_OVERLAP_TOKENS, CHUNK_TOKENS, THREAD_STORE_DAYS
-from understudy.wire.tools import AutoChunking, NewVectorStore, StaticChunking, StaticChunkingOptions
+from understudy.wire.tools import AutoChunking, StaticChunking, StaticChunkingOptions
 from understudy.wire.vector_stores import (
     Chunking,
     CreateVectorStore,
@@ -34,14 +33,6 @@ def new_vector_store(body: CreateVectorStore, *, store_id: str, at: int) -> Vect
         metadata=body.metadata or {},
     )
     return used(made, at=at)
-
-
-def thread_store(store_id: str, *, at: int, body: NewVectorStore | None = None) -> VectorStore:
-    """The store of a thread: kept for a week after its last use."""
-    metadata = {} if body is None or body.metadata is None else body.metadata
-    return new_vector_store(
-        CreateVectorStore(expires_after=THREAD_STORE_EXPIRY, metadata=metadata), store_id=store_id, at=at
-    )
 
 
 def changed_vector_store(before: VectorStore, body: UpdateVectorStore) -> VectorStore:
@@ -77,7 +68,3 @@ def _expiry(store: VectorStore) -> int | None:
     if store.expires_after is None or store.last_active_at is None:
         return None
     return store.last_active_at + store.expires_after.days * DAY_SECONDS
-
-
-def distinct(file_ids: Sequence[str]) -> Sequence[str]:
-    return list(dict.fromkeys(file_ids))

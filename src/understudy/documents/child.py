@@ -19,7 +19,8 @@ import msgspec
 
 from understudy.confine import deny_network, limit
 from understudy.core.limits import DOCUMENT_OPEN_FILES_MAX, ORDER_BYTES_MAX
-from understudy.documents.extract import pages
+from understudy.documents.extract import import_pdf, pages
+from understudy.documents.kinds import suffix_of
 from understudy.documents.messages import HEAD_BYTES, Answer, Finished, Order, Read, Refused, body_bytes, frame
 from understudy.documents.pages import gibibytes
 from understudy.documents.passages import batches
@@ -36,12 +37,15 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     deny_network()
+    sys.dont_write_bytecode = True
     limit(file_bytes=0, open_files=DOCUMENT_OPEN_FILES_MAX)
     warm()
     term_counts("naïve")  # so that no fork has to make the tables for words beyond ASCII
     models: dict[str, StaticModel] = {}
     while order := _next_order(sys.stdin.buffer):
         model = _model(order.weights, models)
+        if suffix_of(order.file_name) == ".pdf":
+            import_pdf()
         if sys.platform == "linux":
             _apart(order, model, answers)
         else:

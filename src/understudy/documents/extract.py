@@ -16,7 +16,7 @@ from understudy.documents.plain import text_pages
 from understudy.documents.rich_text import rtf_pages
 from understudy.documents.spreadsheet import xlsx_pages
 
-__all__ = ["pages"]
+__all__ = ["import_pdf", "pages"]
 
 OfArchive: TypeAlias = Callable[[Archive], Iterator[Page]]
 OfContent: TypeAlias = Callable[[bytes], Iterator[Page]]
@@ -44,10 +44,7 @@ def pages(path: Path, file_name: str, mime_type: str, *, text_bytes: int) -> Ite
 
 def _pages(kind: Kind, path: Path, text_bytes: int) -> Iterator[Page]:
     if kind == "pdf":
-        # Only here: it takes a tenth of a second, and most files are others.
-        from understudy.documents.pdf import pdf_pages
-
-        yield from pdf_pages(path)
+        yield from import_pdf()(path)
     elif kind == "ole":
         yield from legacy_pages(path)
     elif kind in _ARCHIVES:
@@ -55,6 +52,13 @@ def _pages(kind: Kind, path: Path, text_bytes: int) -> Iterator[Page]:
             yield from _ARCHIVES[kind](archive)
     else:
         yield from _CONTENTS[kind](_content(path, text_bytes))
+
+
+def import_pdf() -> Callable[[Path], Iterator[Page]]:
+    """The reader of PDF files. Its library takes a tenth of a second to load, and most files are others."""
+    from understudy.documents.pdf import pdf_pages
+
+    return pdf_pages
 
 
 def _content(path: Path, text_bytes: int) -> bytes:

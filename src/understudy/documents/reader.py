@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +61,10 @@ class _Gone(Exception):
     """The child ended before it said so."""
 
 
+class _Stale(Exception):
+    """The child may have ended before it was given the file: another one is to have it."""
+
+
 class ChildDocuments:
     """Implements `ports.Documents`. At most `places` children, each ended after `idle_seconds` without a file.
 
@@ -91,29 +96,14 @@ class ChildDocuments:
     ) -> AsyncGenerator[Sequence[Chunk], None]:
         """The child of a file that is not read to its end is killed."""
         order = self._order(path, file_name, mime_type, chunking, embed=embed)
-        async with self._places:
-            child = await self._take()
-            whole = False
+        while True:
             try:
-                expected = Expected(chunking, text_bytes=self._limits.text_bytes, embed=embed)
-                async for answer in self._answers(child, order):
-                    match answer:
-                        case Read(chunks):
-                            expected.take(chunks)
-                            yield chunks
-                        case Finished(count):
-                            expected.finish(count)
-                        case Refused(code, message, detail):
-                            if detail:
-                                log.warning("document_not_parsed", detail=detail[:REFUSAL_LENGTH_MAX])
-                            whole = True
-                            raise DocumentRefused(code, expected.sentence(message))
-                whole = True
-            except Malformed as error:
-                log.exception("document_child_malformed")
-                raise DocumentRefused("server_error", _WRONG) from error
-            finally:
-                await self._give_back(child, whole=whole)
+                async with aclosing(self._chunks(order)) as batches:
+                    async for batch in batches:
+                        yield batch
+            except _Stale:
+                continue
+            return
 
     async def close(self) -> None:
         """Ends the children that have nothing to do; the others end with their iterators."""
@@ -136,17 +126,43 @@ class ChildDocuments:
             limits=self._limits,
         )
 
+    async def _chunks(self, order: Order) -> AsyncGenerator[Sequence[Chunk], None]:
+        """Raises `_Stale`: the child had ended before it was asked."""
+        async with self._places:
+            child, used = await self._take()
+            whole = False
+            try:
+                expected = Expected(order.chunking, text_bytes=order.limits.text_bytes, embed=order.weights is not None)
+                async for answer in self._answers(child, order, used=used):
+                    match answer:
+                        case Read(chunks):
+                            expected.take(chunks)
+                            yield chunks
+                        case Finished(count):
+                            expected.finish(count)
+                        case Refused(code, message, detail):
+                            if detail:
+                                log.warning("document_not_parsed", detail=detail[:REFUSAL_LENGTH_MAX])
+                            refused = DocumentRefused(code, expected.sentence(message))
+                            whole = True
+                            raise refused
+                whole = True
+            except Malformed as error:
+                log.exception("document_child_malformed")
+                raise DocumentRefused("server_error", _WRONG) from error
+            finally:
+                await self._give_back(child, whole=whole)
+
     # --- children
 
-    async def _take(self) -> asyncio.subprocess.Process:
-        while self._idle:
+    async def _take(self) -> tuple[asyncio.subprocess.Process, bool]:
+        """A child, and whether it had files before."""
+        if self._idle:
             child, timer = self._idle.popitem()
             timer.cancel()
-            if child.returncode is None:
-                return child
-            await _end(child)
+            return child, True
         pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
+        made = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=pipe,
             stdout=pipe,
@@ -156,6 +172,7 @@ class ChildDocuments:
             start_new_session=True,
             limit=_BUFFER_BYTES,
         )
+        return made, False
 
     async def _give_back(self, child: asyncio.subprocess.Process, *, whole: bool) -> None:
         if not whole or self._closed or not _REUSED or child.returncode is not None:
@@ -173,24 +190,27 @@ class ChildDocuments:
         task.add_done_callback(self._ending.discard)
         return task
 
-    async def _answers(self, child: asyncio.subprocess.Process, order: Order) -> AsyncIterator[Answer]:
+    async def _answers(self, child: asyncio.subprocess.Process, order: Order, *, used: bool) -> AsyncIterator[Answer]:
         """Up to the last one. Only what the child takes counts against its time, not what is done with its answers."""
         left = self._seconds
         loop = asyncio.get_running_loop()
-        sent = False
+        first = True
         while True:
             began = loop.time()
             try:
                 async with asyncio.timeout(left):
-                    if not sent:
+                    if first:
                         await _send(child, order)
-                        sent = True
                     answer = await _receive(child)
             except TimeoutError as error:
                 seconds = f"{self._seconds:g} seconds"
                 raise DocumentRefused("invalid_file", f"The file could not be parsed within {seconds}.") from error
             except _Gone as error:
-                raise self._why(await child.wait()) from error
+                ended = await child.wait()
+                if first and used and -ended in _OUTSIDE:
+                    raise _Stale from error
+                raise self._why(ended) from error
+            first = False
             left -= loop.time() - began
             yield answer
             if not isinstance(answer, Read):
@@ -215,7 +235,6 @@ def _environment() -> dict[str, str]:
     package = Path(understudy.__file__).parent.parent
     return {
         "PYTHONPATH": str(package),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",

@@ -8,7 +8,7 @@ import structlog
 
 from understudy.core.limits import EMBED_INLINE_CHARACTERS_MAX
 from understudy.ports import Embedder, Embedding
-from understudy.retrieval.static import DIMENSIONS, MODEL, TOKENIZER_FILE, VECTORS_FILE, StaticModel
+from understudy.retrieval.static import DIMENSIONS, MODEL, StaticModel, has_weights
 
 __all__ = ["STATIC", "StaticEmbedder", "StaticWeights"]
 
@@ -39,14 +39,10 @@ class StaticWeights:
         self._loading = asyncio.Lock()
         self._broken = False
 
-    @property
-    def are_there(self) -> bool:
-        return all((self._directory / name).is_file() for name in (VECTORS_FILE, TOKENIZER_FILE))
-
     async def embedder(self) -> StaticEmbedder | None:
         """`None` without weights, and with broken ones, which is logged."""
         async with self._loading:
-            if self._loaded is None and not self._broken and self.are_there:
+            if self._loaded is None and not self._broken and has_weights(self._directory):
                 try:
                     self._loaded = StaticEmbedder(await asyncio.to_thread(StaticModel.load, self._directory))
                 except (OSError, ValueError) as error:

@@ -29,6 +29,7 @@ from understudy.ports import (
     StoreUnavailable,
     VectorRows,
 )
+from understudy.wire.vector_stores import FileErrorCode
 
 __all__ = ["Ingest"]
 
@@ -39,6 +40,10 @@ _WRONG: Final = "The file could not be indexed: something went wrong in the serv
 
 class _TryLater(Exception):
     """It may go well another time. The text says to the client why it did not now."""
+
+
+class _GiveUp(Exception):
+    """It never will. The text says to the client why."""
 
 
 class Ingest:
@@ -80,8 +85,9 @@ class Ingest:
             if refused.code == "server_error":
                 await self._later(job, owner, refused.message)
             else:
-                log.info("file_not_indexed", file_id=job.stored.file.id, code=refused.code)
-                await self._store.fail_ingest(owner, job.generation, refused.code, refused.message)
+                await self._fail(job, owner, refused.code, refused.message)
+        except _GiveUp as reason:
+            await self._fail(job, owner, "server_error", str(reason))
         except _TryLater as reason:
             await self._later(job, owner, str(reason))
         except (BlobRefused, KeyError):
@@ -117,7 +123,7 @@ class Ingest:
         try:
             found = await self._embedders.of(job.embedding)
         except EmbeddingFailed as failed:
-            raise _TryLater(failed.message) from failed
+            raise (_TryLater if failed.retryable else _GiveUp)(failed.message) from failed
         if found is None:
             raise _TryLater(
                 f"The file could not be indexed: nothing here makes embeddings of the model {job.embedding.model} "
@@ -133,7 +139,7 @@ class Ingest:
                 break
             except EmbeddingFailed as failed:
                 if not failed.retryable:
-                    raise DocumentRefused("server_error", failed.message) from failed
+                    raise _GiveUp(failed.message) from failed
                 if attempt == EMBED_ATTEMPTS_MAX - 1:
                     raise _TryLater(failed.message) from failed
                 log.warning("embedding_again", attempt=attempt + 1)
@@ -142,13 +148,16 @@ class Ingest:
 
     async def _later(self, job: IngestJob, owner: str, reason: str) -> None:
         if job.attempts >= INGEST_ATTEMPTS_MAX:
-            log.warning("file_not_indexed", file_id=job.stored.file.id, code="server_error")
-            await self._store.fail_ingest(owner, job.generation, "server_error", reason)
+            await self._fail(job, owner, "server_error", reason)
             return
         seconds = self._retry_seconds * 2 ** (job.attempts - 1)
         log.warning("file_put_off", file_id=job.stored.file.id, attempt=job.attempts, seconds=seconds)
         # Its lease is all that keeps others from it until then, and anybody may go on with it.
         await self._store.renew_ingest(owner, [job.generation], self._clock() + seconds)
+
+    async def _fail(self, job: IngestJob, owner: str, code: FileErrorCode, message: str) -> None:
+        log.info("file_not_indexed", file_id=job.stored.file.id, code=code)
+        await self._store.fail_ingest(owner, job.generation, code, message)
 
 
 def _bytes(chunk: Chunk) -> int:

@@ -16,7 +16,19 @@ from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, Too
 from understudy.core.run.machine import ACTIVE, RESTS, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
 from understudy.engine.journal import Journal
-from understudy.ports import Bus, Clock, Follower, Lease, Missing, NewRun, SeqConflict, Store, StoredMessage, StoredRun
+from understudy.ports import (
+    Attached,
+    Bus,
+    Clock,
+    Follower,
+    Lease,
+    Missing,
+    NewRun,
+    SeqConflict,
+    Store,
+    StoredMessage,
+    StoredRun,
+)
 from understudy.wire.events import RESTING
 from understudy.wire.runs import Run, ToolOutput
 from understudy.wire.threads import Thread
@@ -57,6 +69,7 @@ class Runs:
         settings: RunSettings,
         *,
         messages: tuple[StoredMessage, ...] = (),
+        attached: Attached | None = None,
         thread: Thread | None = None,
         queue: bool = False,
     ) -> Moved:
@@ -73,6 +86,7 @@ class Runs:
             settings=settings,
             facts=decision.facts,
             messages=messages,
+            attached=attached,
             thread=thread,
             lease=lease,
             if_busy=created if queue else None,
@@ -184,7 +198,7 @@ class Runs:
 
 
 async def _rests_within(follower: Follower, seconds: float) -> bool:
-    """Waits for a rest on the bus, or for a silence of it: then the row is worth a look. False: the bus is closed."""
+    """Waits for a rest on the bus, a nudge or a silence of it: then the row is worth a look. False: it is closed."""
     try:
         async with asyncio.timeout(seconds):
             while frames := await follower.next():
@@ -192,7 +206,7 @@ async def _rests_within(follower: Follower, seconds: float) -> bool:
                     return True
     except TimeoutError:
         return True
-    return False
+    return not follower.closed
 
 
 def _then(decision: Decision, happened: Input) -> Decision:

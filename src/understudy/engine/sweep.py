@@ -45,8 +45,15 @@ class Sweep:
         return ended
 
     async def prune(self) -> None:
-        """Deletes what is no longer kept, facts and files, in short transactions: others write between them."""
+        """Deletes what is no longer kept, in short transactions: others write between them.
+
+        That is facts, files, and what of vector stores nobody can reach any more.
+        """
         ended_by = int(self._clock()) - self._facts_keep_seconds
         while await self._store.prune(ended_by, limit=FACTS_PRUNED_MAX):
             pass
         await self._files.sweep()
+        while await self._store.expire_vector_stores(int(self._clock()), limit=_BATCH) == _BATCH:
+            pass
+        while await self._store.prune_index():
+            pass

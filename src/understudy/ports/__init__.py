@@ -10,6 +10,7 @@ from understudy.ports.bus import (
 )
 from understudy.ports.common import (
     Clock,
+    CodeFilesFull,
     Missing,
     NewId,
     PageQuery,
@@ -66,6 +67,7 @@ from understudy.ports.tools import (
     ToolFailed,
 )
 from understudy.ports.vectors import (
+    Attached,
     ChangeStore,
     Chunk,
     ChunkKey,
@@ -94,6 +96,7 @@ from understudy.ports.vectors import (
 __all__ = [
     "Append",
     "Appended",
+    "Attached",
     "Begun",
     "Blob",
     "BlobExpired",
@@ -107,6 +110,7 @@ __all__ = [
     "ChunkKey",
     "ChunkStream",
     "Clock",
+    "CodeFilesFull",
     "DocumentRefused",
     "Documents",
     "Embedder",

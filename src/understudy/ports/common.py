@@ -65,6 +65,10 @@ class VectorStoreExpired(StoreRefusal):
         self.store_id = store_id
 
 
+class CodeFilesFull(StoreRefusal):
+    """The code interpreter's list of files would be longer than one may be."""
+
+
 class VectorStoreFull(StoreRefusal):
     """The vector store holds as many files as one may."""
 

@@ -10,7 +10,7 @@ from understudy.core.run.machine import Decision
 from understudy.core.run.state import Fact, Note, RunSettings, RunState
 from understudy.ports.common import PageQuery, Rows
 from understudy.ports.files import FileStore
-from understudy.ports.vectors import VectorRows
+from understudy.ports.vectors import Attached, NewVectorStore, VectorRows
 from understudy.wire.assistants import Assistant
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
@@ -74,6 +74,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     settings: RunSettings
     facts: Sequence[Fact]
     messages: Sequence[StoredMessage] = ()
+    attached: Attached | None = None  # by the messages
     thread: Thread | None = None
     lease: Lease | None = None
     if_busy: Decision | None = None  # written instead where a run is active: this one waits for its turn
@@ -153,7 +154,10 @@ class Store(FileStore, VectorRows, Protocol):
 
     # assistants
 
-    async def add_assistant(self, project: ProjectId, stored: StoredAssistant) -> None: ...
+    async def add_assistant(
+        self, project: ProjectId, stored: StoredAssistant, *, store: NewVectorStore | None = None
+    ) -> None:
+        """With the vector store that it names and that is made along with it. Raises `Missing` (a file)."""
 
     async def assistant(self, project: ProjectId, assistant_id: str) -> StoredAssistant | None: ...
 
@@ -166,7 +170,18 @@ class Store(FileStore, VectorRows, Protocol):
 
     # threads
 
-    async def add_thread(self, project: ProjectId, thread: Thread, messages: Sequence[StoredMessage]) -> None: ...
+    async def add_thread(
+        self,
+        project: ProjectId,
+        thread: Thread,
+        messages: Sequence[StoredMessage],
+        *,
+        attached: Attached | None = None,
+    ) -> None:
+        """A thread that names what its messages attach already.
+
+        Raises `ThreadFull`, `Missing` (a file), `CodeFilesFull`, `VectorStoreExpired`, `VectorStoreFull`.
+        """
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool: ...
 
@@ -180,8 +195,13 @@ class Store(FileStore, VectorRows, Protocol):
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
-        """Raises `Missing` (the thread), `ThreadFull`; `ThreadBusy` unless it may `queue` for runs that come later."""
+    async def add_message(
+        self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
+    ) -> None:
+        """Raises `Missing` (the thread), `ThreadFull`; `ThreadBusy` unless it may `queue` for runs that come later.
+
+        What it attaches is refused as `add_thread` does.
+        """
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]

@@ -173,6 +173,16 @@ class NewVectorStore(Struct, frozen=True, kw_only=True):
     files: Sequence[NewStoreFile] = ()
 
 
+class Attached(Struct, frozen=True, kw_only=True):
+    """What messages bring to their thread: files for the code interpreter, and files to search.
+
+    The latter go to the store that the thread has; `search` is made where it has none.
+    """
+
+    code: Sequence[str] = ()
+    search: NewVectorStore | None = None
+
+
 class VectorRows(Protocol):
     """Rows of vector stores, their files, batches and chunks.
 
@@ -295,6 +305,12 @@ class VectorRows(Protocol):
         self, store_id: str, embedding: Embedding, *, limit: int, after: ChunkKey | None = None
     ) -> Sequence[tuple[ChunkKey, str]]:
         """Searched chunks, with their texts, that have no vector of this space yet; in order, those behind `after`."""
+
+    async def missing_vectors_count(self, store_id: str, embedding: Embedding) -> int:
+        """How many chunks `missing_vectors` has."""
+
+    async def stores_outside(self, embedding: Embedding) -> Sequence[str]:
+        """Every project's stores that are searched in another space, or in none; expired ones left out."""
 
     async def switch_embedding(self, store_id: str, embedding: Embedding) -> bool:
         """The store is searched in this space from now on, and the older vectors go. False: some chunk has none yet."""

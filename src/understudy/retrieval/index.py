@@ -7,6 +7,7 @@ Segments are joined as they accumulate, so that there are few and each row is mo
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from msgspec import Struct
@@ -18,6 +19,8 @@ from understudy.retrieval.filters import AttributeColumns
 from understudy.retrieval.postings import Postings
 
 __all__ = ["Segment", "StoreIndex"]
+
+_NUMBER_BITS: Final = 24
 
 
 class Segment(Struct, frozen=True):
@@ -88,6 +91,16 @@ class StoreIndex:
     @cached_property
     def _generations(self) -> frozenset[int]:
         return frozenset(generation for segment in self.segments for generation in segment.generations)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Of each row a number of its own, the same in every process: its file's generation, then the chunk's."""
+        parts = [
+            (np.repeat(np.array(segment.generations, np.int64), np.diff(segment.bounds)) << _NUMBER_BITS)
+            | segment.numbers
+            for segment in self.segments
+        ]
+        return np.concatenate(parts or [np.empty(0, np.int64)])
 
     @cached_property
     def numbers(self) -> NDArray[np.int32]:

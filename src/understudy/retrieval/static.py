@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from understudy.core.limits import STATIC_BATCH_CHARACTERS
 
-__all__ = ["DIMENSIONS", "MODEL", "TOKENIZER_FILE", "VECTORS_FILE", "StaticModel"]
+__all__ = ["DIMENSIONS", "MODEL", "TOKENIZER_FILE", "VECTORS_FILE", "StaticModel", "has_weights"]
 
 MODEL: Final = "wordllama-l2-supercat"
 DIMENSIONS: Final = 256
@@ -26,6 +26,11 @@ TOKENIZER_FILE: Final = "wordllama-l2-supercat-tokenizer.json"
 
 _TENSOR: Final = "embedding.weight"
 _HEAD_BYTES_MAX: Final = 64 * 1024
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether the model's two files are there, good or not."""
+    return all((directory / name).is_file() for name in (VECTORS_FILE, TOKENIZER_FILE))
 
 
 class _Tensor(Struct, frozen=True):

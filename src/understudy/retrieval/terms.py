@@ -36,6 +36,7 @@ _UNSPACED: Final = (
 _MARKS_END: Final = 0x10000  # a class of characters beyond makes the pattern ten times slower
 _UNSPACED_RUN: Final = re.compile(f"([{_UNSPACED}]+)")
 _ASCII_WORD: Final = re.compile("[a-z0-9]+")
+_NOTHING: Final = np.empty(0, np.int64)
 
 # What English texts have everywhere, and what is left of a word behind an apostrophe.
 _STOP_TEXT: Final = """
@@ -76,25 +77,51 @@ def window_counts(text: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
 
     What windows share is read once. A word belongs, whole, to the windows in which it begins.
     """
-    known: dict[str, tuple[int, ...]] = {}
-    hashes: list[int] = []
-    begins: list[int] = []
-    # Not lower case as a whole, which might move what follows: U+0130 becomes two characters.
-    words = _ASCII_WORD.finditer(text.lower()) if text.isascii() else _any_word().finditer(text.replace("_", " "))
-    for found in words:
-        word = found[0]
-        if (hashed := known.get(word)) is None:
-            parts = (word,) if word.isascii() and word.islower() else _lower_parts(word)
-            hashed = known[word] = tuple(one for part in parts if (one := _hash(part)) is not None)
-        hashes += hashed
-        begins += [found.start()] * len(hashed)
-    every = np.array(hashes, np.uint32)
+    # Not lower case as a whole beyond ASCII, which might move what follows: U+0130 becomes two characters.
+    read, word = (text.lower(), _ASCII_WORD) if text.isascii() else (text.replace("_", " "), _any_word())
+    cuts = sorted({cut for span in spans for cut in span})
+    place = {cut: number for number, cut in enumerate(cuts)}
+    known = _Known()
+    ends = [_word_end(read, cut, word) for cut in cuts]
+    pieces = [known.hashes(word.findall(read, start, end)) for start, end in pairwise(ends)]
     packed = []
-    for first, last in np.searchsorted(begins, np.array(spans, np.int64).reshape(-1, 2)).tolist():
-        distinct, counts = np.unique(every[first:last], return_counts=True)
-        head = np.array([last - first, *distinct], "<u4")
+    for start, end in spans:
+        hashes = np.concatenate([_NOTHING, *pieces[place[start] : place[end]]])
+        distinct, counts = np.unique(hashes, return_counts=True)
+        head = np.array([len(hashes), *distinct], "<u4")
         packed.append(head.tobytes() + np.minimum(counts, _COUNT_MAX).astype(np.uint8).tobytes())
     return packed
+
+
+def _word_end(text: str, cut: int, word: re.Pattern[str]) -> int:
+    """The end of the word that this place lies in; the place itself if it lies in none."""
+    inside = word.match(text, cut - 1) if cut else None
+    return cut if inside is None else inside.end()
+
+
+class _Known(dict[str, int]):
+    """Words' hashes, as they come: of most words there is one, of others none or several."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._several: list[list[int]] = [[]]
+
+    def hashes(self, words: list[str]) -> NDArray[np.int64]:
+        found = np.fromiter(map(self.__getitem__, words), np.int64, len(words))
+        others = [one for place in found[found < 0] for one in self._several[-1 - place]]
+        return np.concatenate([found[found >= 0], np.array(others, np.int64)])
+
+    def __missing__(self, word: str) -> int:
+        lower = word.lower()
+        found = [one for part in ((lower,) if lower.isascii() else _parts(lower)) if (one := _hash(part)) is not None]
+        if len(found) == 1:
+            self[word] = found[0]
+        elif not found:
+            self[word] = -1
+        else:
+            self._several.append(found)
+            self[word] = -len(self._several)
+        return self[word]
 
 
 def unpack(packed: bytes) -> Terms:
@@ -117,11 +144,6 @@ def _any_word() -> re.Pattern[str]:
     """Letters and digits with the marks on them: `\\w` alone would cut Hindi and Thai words at their vowels."""
     marks = [chr(code) for code in range(_MARKS_END) if unicodedata.category(chr(code))[0] == "M"]
     return re.compile(rf"\w[\w{''.join(marks)}]*")
-
-
-def _lower_parts(word: str) -> Iterator[str]:
-    lower = word.lower()
-    return iter((lower,)) if lower.isascii() else _parts(lower)
 
 
 def _parts(word: str) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from understudy.ports import Missing, StoredAssistant
+from understudy.ports import Missing, NewVectorStore, StoredAssistant
 from understudy.store.codec import decode_assistant, decode_given, encode
 from understudy.store.file_uses import forget_uses, note_uses
 from understudy.store.operations import Op, Query, Row
+from understudy.store.vector_stores import add_vector_store
 
 _INSERT = "INSERT INTO assistants (id, project, given, body) VALUES (?, ?, ?, ?)"
 _SELECT = "SELECT body, given FROM assistants WHERE id = ? AND project = ?"
@@ -13,8 +14,10 @@ _UPDATE = "UPDATE assistants SET given = ?, body = ? WHERE id = ?"
 _DELETE = "DELETE FROM assistants WHERE id = ? AND project = ? RETURNING id"
 
 
-def add_assistant(project: str, stored: StoredAssistant) -> Op[None]:
+def add_assistant(project: str, stored: StoredAssistant, store: NewVectorStore | None = None) -> Op[None]:
     """Raises `Missing` (a file)."""
+    if store is not None:
+        yield from add_vector_store(project, store)
     yield from note_uses(project, stored.assistant.id, None, stored.assistant.tool_resources)
     yield Query(_INSERT, (stored.assistant.id, project, encode(stored.given), encode(stored.assistant)))
 

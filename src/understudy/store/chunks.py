@@ -10,6 +10,7 @@ from understudy.store.operations import BATCH_ROWS_MAX, Op, Query, Row
 from understudy.store.vector_scope import embedding_of, find_space, marks, space_of
 
 _ROWS_PUT = 32
+_NO_SPACE = -1
 
 # Index: store_files_by_generation.
 _JOB = (
@@ -59,6 +60,16 @@ _MISSING = (
     "SELECT t.number, t.text FROM chunk_texts t WHERE t.generation = ? AND t.number > ? AND NOT EXISTS ("
     "SELECT 1 FROM chunk_vectors v WHERE v.generation = t.generation AND v.number = t.number AND v.space = ?) "
     "ORDER BY t.number LIMIT ?"
+)
+_COUNT_MISSING = (
+    "SELECT COUNT(*) FROM store_files f JOIN chunks c ON c.generation = f.searched "
+    "WHERE f.store_id = ? AND NOT EXISTS ("
+    "SELECT 1 FROM chunk_vectors v WHERE v.generation = c.generation AND v.number = c.number AND v.space = ?)"
+)
+# Index: the table's key. It is a command's query, which looks at every store.
+_ELSEWHERE = (
+    "SELECT seq, id FROM vector_stores WHERE expired = 0 AND space IS DISTINCT FROM CAST(? AS BIGINT) AND seq > ? "
+    "ORDER BY seq LIMIT ?"
 )
 _SWITCH = "UPDATE vector_stores SET space = ?, version = version + 1 WHERE id = ?"
 _LET_GO_OLDER = (
@@ -180,6 +191,18 @@ def missing_vectors(
             if len(found) == limit:
                 return found
     return found
+
+
+def missing_vectors_count(store_id: str, embedding: Embedding) -> Op[int]:
+    space = yield from find_space(embedding)
+    rows = yield Query(_COUNT_MISSING, (store_id, space))
+    return int(rows[0][0])
+
+
+def stores_outside(embedding: Embedding) -> Op[Sequence[str]]:
+    space = yield from find_space(embedding)
+    rows = yield from _all(_ELSEWHERE, (_NO_SPACE if space is None else space,))
+    return [store_id for _, store_id in rows]
 
 
 def switch_embedding(store_id: str, embedding: Embedding) -> Op[bool]:

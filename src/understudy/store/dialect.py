@@ -4,9 +4,8 @@ from msgspec import Struct
 
 
 class Dialect(Struct, frozen=True, kw_only=True):
-    sequence: (
-        str  # the column type of a key that numbers rows upwards; the newest row's may be given again once it went
-    )
+    sequence: str  # the column type of a key that numbers rows upwards and never gives a number twice
+    order: str  # the same, but the newest row's number may be given again when that row is gone
     integer: str  # 64 bits
     real: str  # 64 bits
     bytes: str

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 
 from understudy.core.limits import MESSAGES_PER_THREAD_MAX
-from understudy.ports import Missing, StoredMessage, ThreadBusy, ThreadFull
+from understudy.ports import Attached, Missing, StoredMessage, ThreadBusy, ThreadFull
+from understudy.store.attachments import attach_to_thread
 from understudy.store.codec import decode_message, encode
 from understudy.store.operations import SEQ_MAX, Op, Query, Row
 from understudy.store.scope import BODY, active_run, hold_thread
@@ -42,7 +43,7 @@ _FIRST = (
 )
 
 
-def add_message(project: str, stored: StoredMessage, queue: bool) -> Op[None]:
+def add_message(project: str, stored: StoredMessage, queue: bool, attached: Attached | None = None) -> Op[None]:
     thread_id = stored.message.thread_id
     # First the count, for it locks the thread: no run can begin between the look for one and the insert.
     rows = yield Query(_COUNT_ONE, (thread_id, project))
@@ -53,6 +54,8 @@ def add_message(project: str, stored: StoredMessage, queue: bool) -> Op[None]:
         raise ThreadBusy(thread_id, active)
     _refuse_overflow(thread_id, rows[0][0])
     yield _insert(stored, None if active is None else (yield from newest_run(thread_id)))
+    if attached is not None:
+        yield from attach_to_thread(project, thread_id, attached)
 
 
 def insert_messages(thread_id: str, messages: Sequence[StoredMessage], behind: int | None = None) -> Op[None]:

@@ -10,9 +10,11 @@ from understudy.core.run.state import Note
 from understudy.ports import (
     Append,
     Appended,
+    Attached,
     Begun,
     LoggedFact,
     NewRun,
+    NewVectorStore,
     PageQuery,
     Rows,
     Store,
@@ -57,8 +59,10 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     # assistants
 
-    async def add_assistant(self, project: ProjectId, stored: StoredAssistant) -> None:
-        await self._write(partial(assistants.add_assistant, project, stored))
+    async def add_assistant(
+        self, project: ProjectId, stored: StoredAssistant, *, store: NewVectorStore | None = None
+    ) -> None:
+        await self._write(partial(assistants.add_assistant, project, stored, store))
 
     async def assistant(self, project: ProjectId, assistant_id: str) -> StoredAssistant | None:
         return await self._read(assistants.assistant(project, assistant_id))
@@ -73,8 +77,15 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     # threads
 
-    async def add_thread(self, project: ProjectId, thread: Thread, messages: Sequence[StoredMessage]) -> None:
-        await self._write(partial(threads.add_thread, project, thread, messages))
+    async def add_thread(
+        self,
+        project: ProjectId,
+        thread: Thread,
+        messages: Sequence[StoredMessage],
+        *,
+        attached: Attached | None = None,
+    ) -> None:
+        await self._write(partial(threads.add_thread, project, thread, messages, attached))
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
         return await self._read(threads.thread_exists(project, thread_id))
@@ -90,8 +101,10 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     # messages
 
-    async def add_message(self, project: ProjectId, stored: StoredMessage, *, queue: bool = False) -> None:
-        await self._write(partial(messages.add_message, project, stored, queue))
+    async def add_message(
+        self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
+    ) -> None:
+        await self._write(partial(messages.add_message, project, stored, queue, attached))
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]

@@ -8,6 +8,7 @@ from understudy.core.limits import WAITING_RUNS_PER_THREAD_MAX
 from understudy.core.run.machine import TERMINAL, Decision
 from understudy.core.run.state import RunState
 from understudy.ports import Append, Appended, Begun, Lease, Missing, NewRun, SeqConflict, StoredRun, ThreadBusy
+from understudy.store.attachments import attach_to_thread
 from understudy.store.codec import (
     decode_message,
     decode_progress,
@@ -70,7 +71,7 @@ def add_run(new: NewRun) -> Op[Begun]:
     if new.thread is None:
         yield from hold_thread(new.project, run.thread_id)
     else:
-        yield from add_thread(new.project, new.thread, new.messages)
+        yield from add_thread(new.project, new.thread, new.messages, new.attached)
     begun, behind = Decision(new.facts, new.state), None
     winner, seq = yield from _insert(new, begun, new.lease, waits=False)
     if winner != run.id:
@@ -82,6 +83,8 @@ def add_run(new: NewRun) -> Op[Begun]:
     if new.thread is None:
         # The run has the thread, or its place in the line, so these are let in where `add_message` may be refused.
         yield from insert_messages(run.thread_id, new.messages, behind)
+        if new.attached is not None:
+            yield from attach_to_thread(new.project, run.thread_id, new.attached)
     yield from note_assistant(run.thread_id, run.assistant_id)
     yield from write_changes(RunState(run=run), begun.after, begun.facts, 0, {})
     return Begun(seq=(yield from log_facts(seq, 0, begun.facts)), waits=winner != run.id)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -19,8 +20,8 @@ from understudy.store.writer import Writer, drive, engine_failed
 T = TypeVar("T")
 
 SQLITE: Final = Dialect(
-    # Not AUTOINCREMENT, which writes one more page of the file in each commit that adds a row.
-    sequence="INTEGER PRIMARY KEY",
+    sequence="INTEGER PRIMARY KEY AUTOINCREMENT",
+    order="INTEGER PRIMARY KEY",  # a page less to write in each commit that adds a row
     integer="INTEGER",
     real="REAL",
     bytes="BLOB",
@@ -36,19 +37,25 @@ class SqliteStore(RowStore):
     """`ports.Store` on one SQLite file. `open_sqlite` makes it; it belongs to the event loop that did.
 
     Reads run where they are called: WAL readers wait for nobody, and a point read costs less than a change of thread.
+    Only those of whole indexes go to a thread, one after the other, on a connection of their own.
     """
 
-    def __init__(self, reader: sqlite3.Connection, writer: Writer) -> None:
+    def __init__(self, reader: sqlite3.Connection, long_reader: sqlite3.Connection, writer: Writer) -> None:
         self._reader = reader
+        self._long_reader = long_reader
+        self._long_read = threading.Lock()
         self._writer = writer
 
     async def _read(self, operation: Op[T]) -> T:
-        try:
-            return drive(self._reader, operation)
-        except sqlite3.Error as error:
-            if engine_failed(error):
-                raise StoreUnavailable(f"SQLite cannot read: {error}") from error
-            raise
+        return _read(self._reader, operation)
+
+    async def _read_long(self, operation: Op[T]) -> T:
+        def read() -> T:
+            # Held in the thread: a caller that is cancelled is gone before its read has ended.
+            with self._long_read:
+                return _read(self._long_reader, operation)
+
+        return await asyncio.to_thread(read)
 
     async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
         return await self._writer.write(operation, then)
@@ -57,6 +64,8 @@ class SqliteStore(RowStore):
         """What was given to write is written first."""
         await self._writer.close()
         self._reader.close()
+        await asyncio.to_thread(self._long_read.acquire)
+        self._long_reader.close()
 
 
 async def open_sqlite(path: Path, *, pages_max: int | None = None) -> SqliteStore:
@@ -65,24 +74,34 @@ async def open_sqlite(path: Path, *, pages_max: int | None = None) -> SqliteStor
     `pages_max` bounds the file, in pages of 4096 bytes: writes beyond it fail as they do on a full disk. Raises
     `NewerDatabase`; `StoreUnavailable` when the file cannot be opened, is no database, or its disk allows no WAL.
     """
-    reader, connection = await asyncio.to_thread(_open, path, pages_max)
-    return SqliteStore(reader, Writer(connection))
+    reader, long_reader, connection = await asyncio.to_thread(_open, path, pages_max)
+    return SqliteStore(reader, long_reader, Writer(connection))
 
 
-def _open(path: Path, pages_max: int | None) -> tuple[sqlite3.Connection, sqlite3.Connection]:
-    """A connection that reads and one that writes."""
+def _read(connection: sqlite3.Connection, operation: Op[T]) -> T:
+    try:
+        return drive(connection, operation)
+    except sqlite3.Error as error:
+        if engine_failed(error):
+            raise StoreUnavailable(f"SQLite cannot read: {error}") from error
+        raise
+
+
+def _open(path: Path, pages_max: int | None) -> tuple[sqlite3.Connection, sqlite3.Connection, sqlite3.Connection]:
+    """Two connections that read and one that writes."""
     with ExitStack() as opened:
         try:
             # Made here, for SQLite would make it readable by everybody. Its log takes the same mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             writer = opened.enter_context(closing(_connect(path)))
             _prepare(writer, pages_max)
-            reader = opened.enter_context(closing(_connect(path)))
-            reader.execute("PRAGMA query_only = ON")
+            reader, long_reader = (opened.enter_context(closing(_connect(path))) for _ in range(2))
+            for one in (reader, long_reader):
+                one.execute("PRAGMA query_only = ON")
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable(f"The database {path} cannot be opened: {error}") from error
         opened.pop_all()
-    return reader, writer
+    return reader, long_reader, writer
 
 
 def _connect(path: Path) -> sqlite3.Connection:

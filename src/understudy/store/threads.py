@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from understudy.core.ids import RunId
-from understudy.ports import Missing, StoredMessage
+from understudy.ports import Attached, Missing, StoredMessage
+from understudy.store.attachments import attach_to_new_thread
 from understudy.store.codec import decode_thread, encode
 from understudy.store.facts import OF_RUN
 from understudy.store.file_uses import note_uses
@@ -41,7 +42,11 @@ _DELETES: Final = (
 )
 
 
-def add_thread(project: str, thread: Thread, messages: Sequence[StoredMessage]) -> Op[None]:
+def add_thread(
+    project: str, thread: Thread, messages: Sequence[StoredMessage], attached: Attached | None = None
+) -> Op[None]:
+    if attached is not None:
+        yield from attach_to_new_thread(project, thread, attached)
     rows = yield Query(_INSERT, (thread.id, project, len(messages), encode(thread)))
     yield from _add_metadata(project, rows[0][0], thread.metadata)
     yield from note_uses(project, thread.id, None, thread.tool_resources)

@@ -40,6 +40,9 @@ class VectorRowStore(VectorRows, Protocol):
 
     async def _read(self, operation: Op[T]) -> T: ...
 
+    async def _read_long(self, operation: Op[T]) -> T:
+        """A read that may take seconds, so that nothing else waits for it."""
+
     async def _write(self, operation: Callable[[], Op[T]]) -> T: ...
 
     # stores
@@ -98,7 +101,7 @@ class VectorRowStore(VectorRows, Protocol):
         return await self._write(partial(vector_files.detach_file, project, store_id, file_id))
 
     async def file_texts(self, store_id: str, file_id: str) -> Sequence[str]:
-        return await self._read(chunks.file_texts(store_id, file_id))
+        return await self._read_long(chunks.file_texts(store_id, file_id))
 
     async def batch(self, project: ProjectId, store_id: str, batch_id: str) -> VectorStoreFileBatch | None:
         return await self._read(file_batches.batch(project, store_id, batch_id))
@@ -135,10 +138,10 @@ class VectorRowStore(VectorRows, Protocol):
         return await self._read(chunks.index_version(store_id))
 
     async def index_head(self, store_id: str) -> IndexHead | None:
-        return await self._read(chunks.index_head(store_id))
+        return await self._read_long(chunks.index_head(store_id))
 
     async def index_rows(self, generation: int, embedding: Embedding | None) -> Sequence[IndexRow]:
-        return await self._read(chunks.index_rows(generation, embedding))
+        return await self._read_long(chunks.index_rows(generation, embedding))
 
     async def chunk_texts(self, keys: Sequence[ChunkKey]) -> Sequence[tuple[str, int | None] | None]:
         return await self._read(chunks.chunk_texts(keys))
@@ -151,7 +154,13 @@ class VectorRowStore(VectorRows, Protocol):
     async def missing_vectors(
         self, store_id: str, embedding: Embedding, *, limit: int, after: ChunkKey | None = None
     ) -> Sequence[tuple[ChunkKey, str]]:
-        return await self._read(chunks.missing_vectors(store_id, embedding, limit, after))
+        return await self._read_long(chunks.missing_vectors(store_id, embedding, limit, after))
+
+    async def missing_vectors_count(self, store_id: str, embedding: Embedding) -> int:
+        return await self._read_long(chunks.missing_vectors_count(store_id, embedding))
+
+    async def stores_outside(self, embedding: Embedding) -> Sequence[str]:
+        return await self._read_long(chunks.stores_outside(embedding))
 
     async def switch_embedding(self, store_id: str, embedding: Embedding) -> bool:
         return await self._write(partial(chunks.switch_embedding, store_id, embedding))

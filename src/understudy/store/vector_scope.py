@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from understudy.core.vector_stores import used
+from understudy.core.vector_stores import is_expired, used
 from understudy.ports import Embedding, Missing, VectorStoreExpired
 from understudy.store.codec import decode_vector_store, encode
 from understudy.store.operations import Op, Query
@@ -60,7 +60,7 @@ def hold_store(project: str, store_id: str) -> Op[VectorStore]:
 def use_store(project: str, store_id: str, at: int) -> Op[None]:
     """Holds the store and notes its use. Raises `Missing`, `VectorStoreExpired`."""
     store = yield from hold_store(project, store_id)
-    if store.status == "expired":
+    if is_expired(store, at):
         raise VectorStoreExpired(store_id)
     active = used(store, at=at)
     if active != store:

@@ -135,7 +135,8 @@ ResponseFormat: TypeAlias = Literal["auto", "none"] | TextFormat | JsonObjectFor
 
 # --- tool resources
 
-FileIds: TypeAlias = Annotated[list[str], Meta(max_length=20)]
+FILE_IDS_MAX = 20
+FileIds: TypeAlias = Annotated[list[str], Meta(max_length=FILE_IDS_MAX)]
 VectorStoreIds: TypeAlias = Annotated[list[str], Meta(max_length=1)]
 
 
@@ -160,7 +161,7 @@ class StaticChunking(Body, frozen=True, kw_only=True, tag_field="type", tag="sta
     static: StaticChunkingOptions
 
 
-class NewVectorStore(Body, frozen=True, kw_only=True):
+class NewVectorStoreBody(Body, frozen=True, kw_only=True):
     file_ids: Annotated[list[str], Meta(max_length=10000)] | None = None
     chunking_strategy: AutoChunking | StaticChunking | None = None
     metadata: Metadata | None = None
@@ -170,7 +171,7 @@ class NewFileSearchResourcesBody(Body, frozen=True, kw_only=True):
     """On create only: an existing store's id, or the contents of a store to be made; not both."""
 
     vector_store_ids: VectorStoreIds | None = None
-    vector_stores: Annotated[list[NewVectorStore], Meta(max_length=1)] | None = None
+    vector_stores: Annotated[list[NewVectorStoreBody], Meta(max_length=1)] | None = None
 
 
 class ToolResourcesBody(Body, frozen=True, kw_only=True):

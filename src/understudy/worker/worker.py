@@ -17,7 +17,8 @@ from understudy.core.run.machine import Superseded, decide
 from understudy.engine.journal import Journal
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.sweep import Sweep
-from understudy.ports import Bus, Clock, Lease, Missing, SeqConflict, Store, StoredRun, StoreUnavailable
+from understudy.ports import Bus, Clock, Lease, Missing, SeqConflict, Store, StoredRun
+from understudy.worker.chores import forever
 
 log = structlog.get_logger()
 
@@ -194,13 +195,4 @@ class Worker:
         await sweep.prune()
 
     async def _forever(self, name: str, chore: Callable[[], Awaitable[None]]) -> None:
-        """A chore that fails is tried again: a full disk or a lost connection must not end it for good."""
-        while not self._stopping:
-            try:
-                await chore()
-            except StoreUnavailable as error:
-                log.warning("chore_failed", chore=name, reason=str(error))
-                await asyncio.sleep(self._sweep_seconds)
-            except Exception:
-                log.exception("chore_crashed", chore=name)
-                await asyncio.sleep(self._sweep_seconds)
+        await forever(name, chore, stopping=lambda: self._stopping, pause_seconds=self._sweep_seconds)

@@ -31,16 +31,89 @@ def record_of(type_: type[msgspec.Struct]) -> Record:
 
     Raises `TypeError` for an annotation whose refusals have no words: a fault of the struct, not of a request.
     """
-    return Record(fields={field.encode_name: _field(field) for field in msgspec.structs.fields(type_)})
+    return _Reading().record(type_)
 
 
-def _field(field: msgspec.structs.FieldInfo) -> Field:
-    options = _options(field.type)
-    return Field(
-        rule=_rule_of_options([option for option in options if option is not type(None)]),
-        required=field.required,
-        nullable=type(None) in options,
-    )
+class _Reading:
+    """Of one struct and all those within it, each once: a filter holds filters."""
+
+    def __init__(self) -> None:
+        self._fields: dict[type[msgspec.Struct], dict[str, Field]] = {}
+
+    def record(self, type_: type[msgspec.Struct]) -> Record:
+        fields = self._fields.get(type_)
+        if fields is None:
+            fields = self._fields[type_] = {}
+            fields.update({field.encode_name: self._field(field) for field in msgspec.structs.fields(type_)})
+        return Record(fields=fields)
+
+    def _field(self, field: msgspec.structs.FieldInfo) -> Field:
+        options = _options(field.type)
+        return Field(
+            rule=self._rule_of_options([option for option in options if option not in (type(None), msgspec.UnsetType)]),
+            required=field.required,
+            nullable=type(None) in options,
+        )
+
+    def _rule_of_options(self, options: Sequence[object]) -> Rule:
+        structs = [option for option in options if _is_struct(option)]
+        rules: list[Rule] = [self._rule(option) for option in options if not _is_struct(option)]
+        if structs:
+            rules.append(self._rule_of_structs(structs))
+        return rules[0] if len(rules) == 1 else OneOf(options=tuple(rules))
+
+    def _rule_of_structs(self, structs: Sequence[object]) -> Rule:
+        types_ = [struct for struct in structs if isinstance(struct, type) and issubclass(struct, msgspec.Struct)]
+        tag_field = types_[0].__struct_config__.tag_field
+        if len(types_) == 1:
+            # msgspec lets the tag of a struct that stands alone be left out; no request has such a field.
+            if tag_field is not None:
+                raise TypeError(f"{types_[0]} is tagged and stands alone")
+            return self.record(types_[0])
+        if tag_field is None:
+            raise TypeError(f"{types_} have no tag")
+        records = {
+            str(type_.__struct_config__.tag): msgspec.structs.replace(self.record(type_), tag_field=tag_field)
+            for type_ in types_
+        }
+        return Tagged(tag_field=tag_field, records=records)
+
+    def _rule(self, annotation: object, *metas: msgspec.Meta) -> Rule:
+        origin, args = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            return self._rule(args[0], *(meta for meta in args[1:] if isinstance(meta, msgspec.Meta)), *metas)
+        if annotation is str:
+            return _text(metas)
+        if annotation is int:
+            return Integer(least=_limit(metas, "ge"), most=_limit(metas, "le"))
+        if annotation is float:
+            return Decimal(least=_limit(metas, "ge"), most=_limit(metas, "le"))
+        if annotation is bool:
+            return Boolean()
+        if annotation is Any:
+            return Anything()
+        if origin is Literal:
+            return Choice(values=args)
+        if origin is list:
+            return Array(
+                items=self._rule_of_options(_options(args[0])),
+                nonempty=_nonempty(metas),
+                length_max=_length_max(metas),
+            )
+        if origin is dict:
+            return self._map(args[0], args[1], metas)
+        raise TypeError(f"no rule for {annotation}")
+
+    def _map(self, key: object, values: object, metas: Sequence[msgspec.Meta]) -> Map:
+        key_rule = self._rule(key)
+        if not isinstance(key_rule, Text):
+            raise TypeError(f"{key} is no key of a JSON object")
+        return Map(
+            words=_extra(metas, "words") or "an object",
+            values=self._rule_of_options(_options(values)),
+            count_max=_length_max(metas),
+            key_length_max=key_rule.length_max,
+        )
 
 
 def _options(annotation: object) -> Sequence[object]:
@@ -50,60 +123,8 @@ def _options(annotation: object) -> Sequence[object]:
     return [annotation]
 
 
-def _rule_of_options(options: Sequence[object]) -> Rule:
-    structs = [option for option in options if _is_struct(option)]
-    rules: list[Rule] = [_rule(option) for option in options if not _is_struct(option)]
-    if structs:
-        rules.append(_rule_of_structs(structs))
-    return rules[0] if len(rules) == 1 else OneOf(options=tuple(rules))
-
-
-def _rule_of_structs(structs: Sequence[object]) -> Rule:
-    types_ = [struct for struct in structs if isinstance(struct, type) and issubclass(struct, msgspec.Struct)]
-    tag_field = types_[0].__struct_config__.tag_field
-    if len(types_) == 1:
-        # msgspec lets the tag of a struct that stands alone be left out; no request has such a field.
-        if tag_field is not None:
-            raise TypeError(f"{types_[0]} is tagged and stands alone")
-        return record_of(types_[0])
-    if tag_field is None:
-        raise TypeError(f"{types_} have no tag")
-    records = {
-        str(type_.__struct_config__.tag): msgspec.structs.replace(record_of(type_), tag_field=tag_field)
-        for type_ in types_
-    }
-    return Tagged(tag_field=tag_field, records=records)
-
-
 def _is_struct(annotation: object) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, msgspec.Struct)
-
-
-def _rule(annotation: object, *metas: msgspec.Meta) -> Rule:
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _rule(args[0], *(meta for meta in args[1:] if isinstance(meta, msgspec.Meta)), *metas)
-    if annotation is str:
-        return _text(metas)
-    if annotation is int:
-        return Integer(least=_limit(metas, "ge"), most=_limit(metas, "le"))
-    if annotation is float:
-        return Decimal(least=_limit(metas, "ge"), most=_limit(metas, "le"))
-    if annotation is bool:
-        return Boolean()
-    if annotation is Any:
-        return Anything()
-    if origin is Literal:
-        return Choice(values=args)
-    if origin is list:
-        return Array(
-            items=_rule_of_options(_options(args[0])),
-            nonempty=_nonempty(metas),
-            length_max=_length_max(metas),
-        )
-    if origin is dict:
-        return _map(args[0], args[1], metas)
-    raise TypeError(f"no rule for {annotation}")
 
 
 def _text(metas: Sequence[msgspec.Meta]) -> Text:
@@ -120,18 +141,6 @@ def _text(metas: Sequence[msgspec.Meta]) -> Text:
 def published_pattern(pattern: str) -> str:
     """A pattern as the API's documents write it: their `$` is Python's `\\Z`."""
     return pattern.replace("\\Z", "$")
-
-
-def _map(key: object, values: object, metas: Sequence[msgspec.Meta]) -> Map:
-    key_rule = _rule(key)
-    if not isinstance(key_rule, Text):
-        raise TypeError(f"{key} is no key of a JSON object")
-    return Map(
-        words=_extra(metas, "words") or "an object",
-        values=_rule_of_options(_options(values)),
-        count_max=_length_max(metas),
-        key_length_max=key_rule.length_max,
-    )
 
 
 def _limit(metas: Sequence[msgspec.Meta], which: Literal["ge", "le"]) -> float | None:

@@ -20,23 +20,23 @@ def first(d: Dialect) -> Sequence[str]:
         "assistants": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, given {d.bytes} NOT NULL,
             body {d.bytes} NOT NULL""",
         # `messages` is how many the thread holds.
-        "threads": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
+        "threads": f"""seq {d.order}, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL,
             messages {d.integer} NOT NULL, body {d.bytes} NOT NULL""",
         # `behind` is the number of the thread's newest run when a message was added to the busy thread: that run and
         # those before it do not read it. When they have ended, `behind` is cleared and `turn` is the number of the
         # thread's newest message at that moment: models read the message behind that one, while lists keep the order
         # in which messages were added. `turn` is always that of a message that exists.
-        "messages": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, run_id TEXT,
+        "messages": f"""seq {d.order}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL, run_id TEXT,
             status TEXT NOT NULL, tokens {d.integer} NOT NULL, body {d.bytes} NOT NULL, behind {d.integer},
             turn {d.integer}""",
         # `last_fact` is the number of the run's last fact and guards every append. `waiting` is 1 until the runs
         # before it have ended. `ended_at` is there from the run's end until its facts are deleted.
-        "runs": f"""seq {d.sequence}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL,
+        "runs": f"""seq {d.order}, id TEXT NOT NULL UNIQUE, thread_id TEXT NOT NULL,
             assistant_id TEXT NOT NULL, status TEXT NOT NULL, waiting {d.integer} NOT NULL, expires_at {d.integer},
             ended_at {d.integer}, lease_owner TEXT, lease_until {d.real}, last_fact {d.integer} NOT NULL,
             settings {d.bytes} NOT NULL, progress {d.bytes} NOT NULL, body {d.bytes} NOT NULL""",
         # Asked for by their run, which has few of them.
-        "steps": f"""seq {d.sequence}, id TEXT NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL,
+        "steps": f"""seq {d.order}, id TEXT NOT NULL, run_id TEXT NOT NULL, status TEXT NOT NULL,
             body {d.bytes} NOT NULL""",
         # One row for facts that follow each other and say the same: `store/facts.py`.
         "facts": f"place {d.integer} PRIMARY KEY, events TEXT NOT NULL, body {d.bytes} NOT NULL",

@@ -1,0 +1,153 @@
+"""The PostgreSQL engine: many processes on one database, each with a few connections."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import Final, TypeVar, cast
+
+import asyncpg
+
+from understudy.core.limits import POSTGRES_ATTEMPTS_MAX, POSTGRES_CONNECTIONS_MAX, POSTGRES_SECONDS_MAX
+from understudy.ports import StoreUnavailable
+from understudy.store.dialect import Dialect
+from understudy.store.migrations import migrate_once
+from understudy.store.operations import Op, Row
+from understudy.store.rows import RowStore
+
+T = TypeVar("T")
+
+_NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
+POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
+# Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
+_LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
+# What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
+_ENGINE_CLASSES: Final = ("08", "53", "57", "58", "XX")
+_LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
+
+
+class _Connection(asyncpg.Connection):
+    """Nothing of a session is ever changed, so nothing need be put back when it goes to the next caller."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class PostgresStore(RowStore):
+    """`ports.Store` on a PostgreSQL database, version 13 or later. `open_postgres` makes it.
+
+    Operations hold what they are about with `FOR UPDATE`, so READ COMMITTED is enough. One that loses a deadlock is
+    done again.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    async def _read(self, operation: Op[T]) -> T:
+        async with self._connection() as connection:
+            return await drive(connection, operation)
+
+    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+        # In a task of its own: a caller who goes away in the middle leaves neither a connection nor `then` behind.
+        return await asyncio.shield(self._settle(operation, then))
+
+    async def _settle(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None) -> T:
+        result = await self._attempt(operation)
+        if then is not None:
+            then(result)
+        return result
+
+    async def _attempt(self, operation: Callable[[], Op[T]]) -> T:
+        attempts = 1
+        while True:
+            try:
+                async with self._connection() as connection:
+                    return await in_transaction(connection, operation())
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in _LOST_RACES or attempts == POSTGRES_ATTEMPTS_MAX:
+                    raise
+            attempts += 1
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Raises `StoreUnavailable` where the engine, and not what was asked of it, is at fault."""
+        try:
+            async with self._pool.acquire(timeout=POSTGRES_SECONDS_MAX) as connection:
+                yield cast("asyncpg.Connection", connection)
+        except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
+        except asyncpg.PostgresError as error:
+            if (error.sqlstate or "")[:2] in _ENGINE_CLASSES:
+                raise StoreUnavailable(f"PostgreSQL cannot do this now: {error}") from error
+            raise
+
+
+async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS_MAX) -> PostgresStore:
+    """The store in this database, its tables up to date. Raises `NewerDatabase`, `StoreUnavailable`."""
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=connections_max,
+            max_inactive_connection_lifetime=300.0,
+            timeout=POSTGRES_SECONDS_MAX,
+            command_timeout=POSTGRES_SECONDS_MAX,
+            connection_class=_Connection,
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        raise StoreUnavailable(f"The database cannot be opened: {error}") from error
+    assert pool is not None
+    store = PostgresStore(pool)
+    try:
+        await _upgrade(store)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def _upgrade(store: PostgresStore) -> None:
+    async with store._connection() as connection:  # noqa: SLF001 - the store's own half
+        more = True
+        while more:
+            more = await in_transaction(connection, migrate_once(POSTGRES), first=_LOCK_SCHEMA)
+
+
+async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
+    await connection.execute(f"BEGIN; {first}" if first else "BEGIN")
+    try:
+        result = await drive(connection, operation)
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+    return result
+
+
+async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
+    """Runs an operation to its result, or raises what it raises. Transactions are the caller's."""
+    try:
+        query = next(operation)
+        while True:
+            sql = numbered(query.sql, query.locks)
+            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(_stored, query.params)))
+            query = operation.send(rows)
+    except StopIteration as end:
+        return cast("T", end.value)
+
+
+@cache
+def numbered(sql: str, locks: bool) -> str:
+    """The statement with PostgreSQL's parameters: `$1` and on for each `?`."""
+    pieces = sql.split("?")
+    text = pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
+    return f"{text} FOR UPDATE" if locks else text
+
+
+def _stored(value: object) -> object:
+    """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -1,0 +1,102 @@
+"""A real PostgreSQL server for the tests, with data that is thrown away: one for each process that runs tests.
+
+It is started at the first use, listens on a Unix socket in a directory of its own, and is stopped when the process
+ends. Without its programs (Debian's `postgresql`) the tests that need it are skipped; with CI=true they fail.
+"""
+
+import atexit
+import hashlib
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+_USER = "understudy"
+
+
+def database_url(directory: Path) -> str:
+    """The URL of a database that belongs to this directory: empty at first, and the same when asked for again.
+
+    It is a schema of one database: to make a database takes PostgreSQL ten times as long.
+    """
+    name = "test_" + hashlib.sha256(str(directory).encode()).hexdigest()[:16]
+    server = _server()
+    server.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
+    return f"{server.url('postgres')}&search_path={name}"
+
+
+class PostgresServer:
+    """A server on a Unix socket in `directory`."""
+
+    def __init__(self, programs: Path, directory: Path) -> None:
+        self.directory = directory
+        self._programs = programs
+        self._as_user = _someone_else()
+        owner = pwd.getpwnam(self._as_user) if self._as_user else None
+        if owner is not None:
+            os.chown(directory, owner.pw_uid, owner.pw_gid)
+        self._run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        self.start()
+
+    @property
+    def _data(self) -> str:
+        return str(self.directory / "data")
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{_USER}@/{database}?host={self.directory}"
+
+    def start(self) -> None:
+        # What is thrown away need not reach the disk.
+        options = f"-k {self.directory} -c listen_addresses='' -c fsync=off -c full_page_writes=off"
+        self._run("pg_ctl", "-D", self._data, "-l", str(self.directory / "log"), "-w", "-o", options, "start")
+
+    def stop(self) -> None:
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def execute(self, statement: str) -> None:
+        self._run("psql", "--quiet", "--no-psqlrc", self.url("postgres"), "-c", statement)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments],
+            user=self._as_user,
+            cwd=self.directory,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PGOPTIONS": "--client-min-messages=warning"},
+        )
+
+
+def _someone_else() -> str | None:
+    """PostgreSQL refuses to run as root."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
+@cache
+def _server() -> PostgresServer:
+    programs = _programs()
+    if programs is None:
+        reason = "PostgreSQL is not here: on Debian and Ubuntu `apt install postgresql`"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # A short path: a socket's may have 107 characters.
+    directory = Path(tempfile.mkdtemp(prefix="us-pg-"))
+    server = PostgresServer(programs, directory)
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    atexit.register(server.stop)
+    return server
+
+
+def _programs() -> Path | None:
+    """The newest installed version's."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("initdb")
+    return Path(on_path).parent if on_path else None
