@@ -14,10 +14,10 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from python_client import files, objects, parameters, refusals, runs
+from python_client import file_search, files, objects, parameters, refusals, runs
 
 NAMES = (Path(__file__).parent / "scenario_names.txt").read_text("utf-8").split()
-SCENARIOS = vars(objects) | vars(files) | vars(runs) | vars(refusals) | vars(parameters)
+SCENARIOS = vars(file_search) | vars(objects) | vars(files) | vars(runs) | vars(refusals) | vars(parameters)
 
 
 def perform(name: str) -> str:
