@@ -250,6 +250,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
     ] = "refuse"
+    citation_details: Annotated[
+        bool,
+        _about(
+            Group.WIRE,
+            "Let citations also carry the quote, its page and the file's name, and search results quote and page.",
+        ),
+    ] = False
     beta_header: Annotated[
         Literal["optional", "required"],
         _about(Group.WIRE, "Whether a request without `OpenAI-Beta: assistants=v2` is answered, or refused."),

@@ -40,6 +40,20 @@ CORRECTION_MIN: Final = 0.7
 CORRECTION_MAX: Final = 1.5
 CORRECTED_MODELS_MAX: Final = 1_000
 
+MARKER_LABEL_LENGTH_MAX: Final = 120  # characters of a citation's label, and so of a text that is held back for one
+CODE_HEAD_LENGTH_MAX: Final = 200  # characters of a call's arguments behind which the form of its code is known
+QUOTE_LENGTH_MAX: Final = 500  # characters of a passage that an annotation repeats, with `citation_details`
+FILE_SEARCH_RESULTS: Final = 20  # published: passages that a call finds unless the tool says how many
+FILE_SEARCH_RESULTS_SMALL: Final = 5  # the same for the gpt-3.5 family
+FILE_SEARCH_TOKENS: Final = 16_000  # published: of all passages that the model is shown in one turn
+FILE_SEARCH_TOKENS_SMALL: Final = 4_000  # the same for the gpt-3.5 family
+FILE_SEARCH_WINDOW_SHARE: Final = 4  # a quarter of the model's window at most
+FILE_SEARCH_QUERIES_MAX: Final = 8  # in one call
+FILE_SEARCH_QUERY_LENGTH_MAX: Final = 4_000  # characters
+FILE_SEARCH_PASSAGE_TOKENS_MIN: Final = 50  # a passage that would be cut shorter than this is left out
+INDEXING_WAIT_SECONDS: Final = 60.0  # published: for files of the thread's stores, before a run's first turn
+INDEXING_LOOK_SECONDS: Final = 0.1
+
 UPSTREAM_CONNECT_SECONDS: Final = 10.0
 UPSTREAM_SILENCE_SECONDS: Final = 120.0  # longest wait for the next byte of a model's stream
 UPSTREAM_ATTEMPTS_MAX: Final = 3  # before the first token; a stream that has begun is never begun again

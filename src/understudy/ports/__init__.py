@@ -59,6 +59,13 @@ from understudy.ports.store import (
     StoredRun,
     ThreadFilter,
 )
+from understudy.ports.tools import (
+    BuiltIn,
+    Emit,
+    Outcome,
+    ToolContext,
+    ToolFailed,
+)
 from understudy.ports.vectors import (
     Attached,
     ChangeStore,
@@ -96,6 +103,7 @@ __all__ = [
     "BlobRefused",
     "BlobWriter",
     "Blobs",
+    "BuiltIn",
     "Bus",
     "ChangeStore",
     "Chunk",
@@ -109,6 +117,7 @@ __all__ = [
     "Embedders",
     "Embedding",
     "EmbeddingFailed",
+    "Emit",
     "FileStore",
     "Follower",
     "Forwarded",
@@ -127,6 +136,7 @@ __all__ = [
     "NewRun",
     "NewStoreFile",
     "NewVectorStore",
+    "Outcome",
     "PageQuery",
     "Passage",
     "RerankFailed",
@@ -151,6 +161,8 @@ __all__ = [
     "ThreadFilter",
     "ThreadFull",
     "Tokens",
+    "ToolContext",
+    "ToolFailed",
     "UnknownModel",
     "UploadEnded",
     "UploadFull",
