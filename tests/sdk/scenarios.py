@@ -14,10 +14,14 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from python_client import files, objects, parameters, refusals, runs
+from python_client import file_search, files, objects, parameters, refusals, runs, vector_stores
 
 NAMES = (Path(__file__).parent / "scenario_names.txt").read_text("utf-8").split()
-SCENARIOS = vars(objects) | vars(files) | vars(runs) | vars(refusals) | vars(parameters)
+SCENARIOS = {
+    name: scenario
+    for module in (file_search, files, objects, parameters, refusals, runs, vector_stores)
+    for name, scenario in vars(module).items()
+}
 
 
 def perform(name: str) -> str:
