@@ -187,7 +187,7 @@ def make_embedders(settings: Settings, models: Models) -> Embedders:
             dimensions=settings.embedding_dimensions,
             request_texts=settings.embedding_request_texts,
         )
-    return ChosenEmbedders(models, asked, settings.weights_dir)
+    return ChosenEmbedders(models, asked, settings.weights_dir, local=settings.local_embedding)
 
 
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
