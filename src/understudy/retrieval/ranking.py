@@ -64,7 +64,7 @@ def rank(stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter |
 
 
 class _Nearness(Struct, frozen=True):
-    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, -inf without a vector."""
+    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, -inf for no vector."""
 
     words: NDArray[np.float32]
     whole: float
