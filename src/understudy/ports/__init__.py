@@ -75,6 +75,13 @@ from understudy.ports.store import (
     StoredRun,
     ThreadFilter,
 )
+from understudy.ports.tools import (
+    BuiltIn,
+    Emit,
+    Outcome,
+    ToolContext,
+    ToolFailed,
+)
 from understudy.ports.vectors import (
     Attached,
     ChangeStore,
@@ -112,6 +119,7 @@ __all__ = [
     "BlobRefused",
     "BlobWriter",
     "Blobs",
+    "BuiltIn",
     "Bus",
     "ChangeStore",
     "Chunk",
@@ -131,6 +139,7 @@ __all__ = [
     "Embedders",
     "Embedding",
     "EmbeddingFailed",
+    "Emit",
     "FileStore",
     "FolderChanges",
     "Follower",
@@ -150,6 +159,7 @@ __all__ = [
     "NewRun",
     "NewStoreFile",
     "NewVectorStore",
+    "Outcome",
     "PageQuery",
     "Passage",
     "RerankFailed",
@@ -181,6 +191,8 @@ __all__ = [
     "ThreadFilter",
     "ThreadFull",
     "Tokens",
+    "ToolContext",
+    "ToolFailed",
     "UnknownModel",
     "UploadEnded",
     "UploadFull",
