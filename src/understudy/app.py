@@ -14,7 +14,7 @@ from understudy.api.files import NOT_DOWNLOADED
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
-from understudy.blobs.local import open_local_blobs
+from understudy.blobs.opening import open_blobs
 from understudy.bus.opening import open_bus
 from understudy.documents.reader import ChildDocuments
 from understudy.embeddings.choice import ChosenEmbedders
@@ -100,7 +100,7 @@ class Understudy:
         opened.push_async_callback(models.close)
         embedders = make_embedders(settings, models)
         opened.push_async_callback(embedders.close)
-        blobs = await open_local_blobs(settings.files_dir)
+        blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 

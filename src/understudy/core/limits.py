@@ -184,6 +184,7 @@ ENCODING_SAMPLE_BYTES: Final = 65_536  # looked at for the encoding of a text
 
 BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
 BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
+STAGING_KEEP_SECONDS: Final = 2 * 86_400  # after which what a killed process left on its way to a bucket is removed
 BLOBS_SWEPT_MAX: Final = 100  # at a time
 FILE_BYTES_MAX: Final = 512 * 1024 * 1024
 UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
