@@ -19,6 +19,7 @@ __all__ = [
     "HeaderValue",
     "Headers",
     "HttpUrl",
+    "HttpUrls",
     "Lifetime",
     "NotEmpty",
     "Places",
@@ -48,6 +49,13 @@ class SettingError(Exception):
 
 HttpUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
+]
+HttpUrls: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*( https?://[^\s/?#]+[^\s?#]*)*\Z",
+        extra={"words": "URLs that begin with http:// or https://, a space between two"},
+    ),
 ]
 PostgresUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Apostgres(ql)?://\S+\Z", extra={"words": "a URL that begins with postgresql://"})
