@@ -39,7 +39,9 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Bus, Embedders, Models, Search, Store
+from understudy.ports import Blobs, Bus, Embedders, Models, Sandboxes, Search, Store
+from understudy.sandbox.limits import SandboxLimits
+from understudy.sandbox.opening import open_sandboxes
 from understudy.settings import Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
@@ -188,6 +190,16 @@ def make_embedders(settings: Settings, models: Models) -> Embedders:
             request_texts=settings.embedding_request_texts,
         )
     return ChosenEmbedders(models, asked, settings.weights_dir, local=settings.local_embedding)
+
+
+def make_sandboxes(settings: Settings) -> Sandboxes:
+    """Where the code interpreter's code runs, to be closed at the end. Whether it can is found at the first use."""
+    return open_sandboxes(
+        folder=settings.sandbox,
+        wanted=settings.code_interpreter != "off",
+        limits=SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds),
+        sessions_max=settings.sandbox_sessions,
+    )
 
 
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:

@@ -53,6 +53,7 @@ class Group(Enum):
     RUNS = "Runs"
     FILES = "Files"
     SEARCH = "File search"
+    CODE = "Code interpreter"
     WIRE = "Wire"
     LOG = "Log"
 
@@ -246,6 +247,33 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         CacheBytes, _about(Group.SEARCH, "Memory for the indexes of vector stores that were searched last, in bytes.")
     ] = limits.SEARCH_CACHE_BYTES
 
+    code_interpreter: Annotated[
+        Literal["sandbox", "off"],
+        _about(Group.CODE, "Whether assistants' Python is run, always in a sandbox; see docs/code-interpreter.md."),
+    ] = "sandbox"
+    sandbox_dir: Annotated[
+        Path | None,
+        _about(
+            Group.CODE,
+            "Directory of the sandbox's Python environment and of its sessions' files.",
+            default="DATA_DIR/sandbox",
+        ),
+    ] = None
+    sandbox_sessions: Annotated[
+        Count | None,
+        _about(
+            Group.CODE,
+            "Sessions of Python that there may be at once.",
+            default=f"as many as memory holds, at most {limits.SANDBOX_SESSIONS_MAX}",
+        ),
+    ] = None
+    sandbox_memory_bytes: Annotated[FileBytes, _about(Group.CODE, "Memory that a session may use, in bytes.")] = (
+        limits.SANDBOX_MEMORY_BYTES
+    )
+    sandbox_call_seconds: Annotated[Seconds, _about(Group.CODE, "Longest time for which code of one call runs.")] = (
+        limits.SANDBOX_CALL_SECONDS
+    )
+
     unknown_keys: Annotated[
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
@@ -290,6 +318,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def weights_dir(self) -> Path:
         """Where the weights of the stand-in and of the built-in embedding are kept."""
         return self.data_dir / "weights"
+
+    @property
+    def sandbox(self) -> Path:
+        """Where the code interpreter's environment and its sessions' files are kept."""
+        return self.sandbox_dir or self.data_dir / "sandbox"
 
     @property
     def searches_by_words_alone(self) -> bool:
