@@ -14,7 +14,7 @@ from understudy.api.files import NOT_DOWNLOADED
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
-from understudy.blobs.local import open_local_blobs
+from understudy.blobs.opening import open_blobs
 from understudy.bus.opening import open_bus
 from understudy.documents.reader import ChildDocuments
 from understudy.embeddings.choice import ChosenEmbedders
@@ -45,6 +45,8 @@ from understudy.sandbox.opening import open_sandboxes
 from understudy.settings import Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
+from understudy.tools.code_files import CodeFiles
+from understudy.tools.code_interpreter import CodeInterpreter
 from understudy.tools.file_search import FileSearch
 from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.worker.indexer import Indexer
@@ -102,7 +104,7 @@ class Understudy:
         opened.push_async_callback(models.close)
         embedders = make_embedders(settings, models)
         opened.push_async_callback(embedders.close)
-        blobs = await open_local_blobs(settings.files_dir)
+        blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 
@@ -124,11 +126,17 @@ class Understudy:
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
         search = _searcher(settings, store, embedders, models)
-        tools = _tools(settings, store, search)
+        files = Files(store, blobs, entropy.now, entropy.new_id)
+        sandboxes = make_sandboxes(settings)
+        self._open.push_async_callback(sandboxes.close)
+        code = CodeInterpreter(
+            CodeFiles(store, blobs, files, entropy.now), sandboxes, call_seconds=settings.sandbox_call_seconds
+        )
+        tools = _tools(settings, store, search, code)
+        self._open.push_async_callback(tools.close)
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        files = Files(store, blobs, entropy.now, entropy.new_id)
         images = Images(store, files, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
@@ -214,10 +222,10 @@ def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Mo
     return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
-def _tools(settings: Settings, store: Store, search: Search) -> Tools:
+def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter) -> Tools:
     """The built-in tools that runs may use here."""
     details = settings.citation_details
-    return Tools([FileSearch(store, store, search, entropy.now, details=details)], citation_details=details)
+    return Tools([FileSearch(store, store, search, entropy.now, details=details), code], citation_details=details)
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

@@ -26,6 +26,7 @@ __all__ = [
     "Port",
     "PostgresUrl",
     "RedisUrl",
+    "S3Url",
     "Seconds",
     "SettingError",
     "Tokens",
@@ -61,6 +62,9 @@ PostgresUrl: TypeAlias = Annotated[
 ]
 RedisUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\A(rediss?|unix)://\S+\Z", extra={"words": "a URL that begins with redis:// or rediss://"})
+]
+S3Url: TypeAlias = Annotated[
+    str, Meta(pattern=r"\As3://[^\s/?#]+(/[^\s?#]*)?\Z", extra={"words": "a URL as s3://bucket/prefix"})
 ]
 HeaderValue: TypeAlias = Annotated[
     str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})

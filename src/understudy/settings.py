@@ -30,6 +30,7 @@ from understudy.setting_values import (
     Port,
     PostgresUrl,
     RedisUrl,
+    S3Url,
     Seconds,
     SettingError,
     Tokens,
@@ -124,6 +125,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Redis or Valkey server that carries live events between processes, as in redis://host:6379/0; without one "
             "PostgreSQL tells them that there is news.",
             secret=True,
+        ),
+    ] = None
+    files_url: Annotated[
+        S3Url | None,
+        _about(
+            Group.SERVER,
+            "Bucket to keep the content of files in, as in s3://bucket/prefix, its endpoint, region and keys by the "
+            "usual AWS variables; without one they are kept in DATA_DIR.",
         ),
     ] = None
     body_bytes_max: Annotated[Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX

@@ -51,6 +51,17 @@ FILE_SEARCH_WINDOW_SHARE: Final = 4  # a quarter of the model's window at most
 FILE_SEARCH_QUERIES_MAX: Final = 8  # in one call
 FILE_SEARCH_QUERY_LENGTH_MAX: Final = 4_000  # characters
 FILE_SEARCH_PASSAGE_TOKENS_MIN: Final = 50  # a passage that would be cut shorter than this is left out
+CODE_FILES_MAX: Final = 20  # published: of the assistant, and of the thread
+CODE_NAME_BYTES_MAX: Final = 200  # of such a file in the sandbox
+CODE_TOKENS: Final = 8_000  # of what one call put out that the model is told
+CODE_WINDOW_SHARE: Final = 4  # a quarter of the model's window at most
+CODE_NAMES_TOLD_MAX: Final = 20  # of the files that one call wrote
+CODE_LOGS_LENGTH_MAX: Final = 1024 * 1024  # characters that one call puts out
+CODE_LOGS_SECONDS: Final = 0.05  # for which what code prints is collected before readers are shown it
+CODE_IMAGES_MAX: Final = 20  # of one call
+CODE_MADE_FILES_MAX: Final = 100  # of one call that are kept
+CODE_MADE_BYTES_MAX: Final = 256 * 1024 * 1024  # of these together
+CODE_SESSIONS_REMEMBERED_MAX: Final = 1_000  # of which it is known what files they were given
 INDEXING_WAIT_SECONDS: Final = 60.0  # published: for files of the thread's stores, before a run's first turn
 INDEXING_LOOK_SECONDS: Final = 0.1
 
@@ -194,6 +205,7 @@ ENCODING_SAMPLE_BYTES: Final = 65_536  # looked at for the encoding of a text
 
 BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
 BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
+STAGING_KEEP_SECONDS: Final = 2 * 86_400  # after which what a killed process left on its way to a bucket is removed
 BLOBS_SWEPT_MAX: Final = 100  # at a time
 FILE_BYTES_MAX: Final = 512 * 1024 * 1024
 UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
