@@ -14,7 +14,7 @@ FETCH_MODEL = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
 FETCH_EMBEDDING = if [ -z "$$UNDERSTUDY_EMBEDDING_MODEL" ]; then \
   $(VENV)/bin/understudy embedding fetch --data-dir $(DATA) >/dev/null || echo "Going on with search by words alone."; fi
 
-.PHONY: help run local chat test check fix bench soak docs sdks clean
+.PHONY: help run local chat test check fix bench soak docs sdks sandbox clean
 
 help:
 	@echo "make run     start the server on port $(PORT), with all it needs; PORT=9000 takes another port"
@@ -27,6 +27,7 @@ help:
 	@echo "make soak    let everything go wrong for ten minutes; SECONDS=60 takes another time"
 	@echo "make docs    write the generated pages of docs/ anew"
 	@echo "make sdks    make the environments in which the tests run the official clients"
+	@echo "make sandbox  make the environment that the tests' sandboxes run"
 	@echo "make clean   remove everything that make made, and nothing else: $(DATA)/ stays"
 
 run: $(VENV)/.local
@@ -67,6 +68,9 @@ docs: $(VENV)/.dev
 
 sdks: $(VENV)/.dev
 	$(PY) tests/sdk/environments.py
+
+sandbox: $(VENV)/.dev
+	$(PY) tests/support/sandbox_environment.py
 
 clean:
 	rm -rf $(VENV) .envs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

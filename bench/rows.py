@@ -6,10 +6,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from bench.cranfield import quality
 from bench.files import large_file
 from bench.ingest import ingest
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
+from bench.search import speed
 from bench.stage import Cost, Stage, new_assistant, new_run
 from bench.table import Row, median, percentile, row, shown
 from bench.threads import add_thread
@@ -35,6 +37,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     ingest_megabytes: int
     thread_rounds: int
     long_thread: int
+    search_chunks: tuple[int, ...]  # of each vector store that is searched
     file_mebibytes: int
     peers: bool
 
@@ -51,6 +54,7 @@ FULL: Final = Sizes(
     ingest_megabytes=20,
     thread_rounds=10,
     long_thread=10_000,
+    search_chunks=(10_000, 100_000),
     file_mebibytes=512,
     peers=True,
 )
@@ -66,6 +70,7 @@ QUICK: Final = Sizes(
     ingest_megabytes=4,
     thread_rounds=3,
     long_thread=10_000,
+    search_chunks=(10_000,),
     file_mebibytes=64,
     peers=False,
 )
@@ -81,6 +86,7 @@ SMOKE: Final = Sizes(
     ingest_megabytes=0,
     thread_rounds=0,
     long_thread=0,
+    search_chunks=(),
     file_mebibytes=1,
     peers=False,
 )
@@ -102,6 +108,9 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += large_file(stage, sizes.file_mebibytes)
     if sizes.starts:
         rows += starts(stage, sizes)
+    if sizes.search_chunks:
+        rows += quality(slow=sizes.peers)
+        rows += [one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)]
     if sizes.ingest_megabytes:
         rows += ingest(stage, sizes.ingest_megabytes)
     if sizes.peers:

@@ -29,6 +29,7 @@ from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.search import Searcher
 from understudy.engine.sweep import Sweep
+from understudy.engine.tools import Tools
 from understudy.engine.uploads import Uploads
 from understudy.keys import Authenticator
 from understudy.model_tables import STAND_IN, UPSTREAM
@@ -42,6 +43,7 @@ from understudy.ports import Blobs, Bus, Embedders, Models, Search, Store
 from understudy.settings import Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
+from understudy.tools.file_search import FileSearch
 from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.worker.indexer import Indexer
 from understudy.worker.worker import Worker
@@ -119,12 +121,14 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
+        search = _searcher(settings, store, embedders, models)
+        tools = _tools(settings, store, search)
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
         files = Files(store, blobs, entropy.now, entropy.new_id)
         images = Images(store, files, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, images, clock=entropy.now, new_id=entropy.new_id)
+        loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
@@ -135,6 +139,7 @@ class Understudy:
             runs=runs,
             models=models,
             tokens=tokens,
+            tools=tools,
             clock=entropy.now,
             new_id=entropy.new_id,
             run_lifetime_seconds=settings.run_lifetime_seconds,
@@ -145,7 +150,7 @@ class Understudy:
             uploads=Uploads(store, files, entropy.now, entropy.new_id, part_bytes_max=settings.part_bytes_max),
             file_bytes_max=settings.file_bytes_max,
             upload_bytes_max=settings.upload_bytes_max,
-            search=_searcher(settings, store, embedders, models),
+            search=search,
             embedders=embedders,
             wake_indexer=indexer.wake,
             listed_files_only=settings.search_file_types == "listed",
@@ -182,12 +187,18 @@ def make_embedders(settings: Settings, models: Models) -> Embedders:
             dimensions=settings.embedding_dimensions,
             request_texts=settings.embedding_request_texts,
         )
-    return ChosenEmbedders(models, asked, settings.weights_dir)
+    return ChosenEmbedders(models, asked, settings.weights_dir, local=settings.local_embedding)
 
 
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
     reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
     return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
+
+
+def _tools(settings: Settings, store: Store, search: Search) -> Tools:
+    """The built-in tools that runs may use here."""
+    details = settings.citation_details
+    return Tools([FileSearch(store, store, search, entropy.now, details=details)], citation_details=details)
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

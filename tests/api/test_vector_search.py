@@ -1,11 +1,17 @@
 """Search in a vector store over HTTP: the request's fields, and the page that answers. Contract section 6.3."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.files import new_file
 from support.http_shelf import Shelf, open_shelf, path_of
+from support.model_server import ScriptedModel
+from support.server import running_server
+from support.talk import polled
+from understudy.core.limits import FILTER_PARTS_MAX, QUERIES_MAX
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +137,45 @@ async def test_filters_as_deep_as_a_body_may_be_neither_crash_nor_hang(shelf: Sh
         deep = {"type": "or", "filters": [deep]}
     answer = await shelf.client.request("POST", f"{path_of(animals)}/search", {"query": "zebra", "filters": deep})
     assert answer.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"query": ["x"] * (QUERIES_MAX + 1)}, "query"),
+        ({"query": "x", "filters": {"type": "in", "key": "a", "value": [1] * FILTER_PARTS_MAX}}, "filters"),
+    ],
+)
+async def test_a_search_that_asks_for_too_much_is_refused(shelf: Shelf, animals: Any, body: Any, param: str) -> None:
+    answer = await shelf.client.request("POST", f"{path_of(animals)}/search", body)
+    assert (answer.status, answer.error["param"], answer.error["type"]) == (400, param, "invalid_request_error")
+
+
+async def test_files_are_embedded_and_searched_by_the_configured_model(tmp_path: Path) -> None:
+    async with (
+        ScriptedModel() as model,
+        running_server(model, tmp_path, embedding_model="embed-1", embedding_request_texts=2) as server,
+    ):
+        client = server.client
+        file = await new_file(client, filename="a.txt", content=b"The heron waits in shallow water.")
+        store = await client.post("/v1/vector_stores", {"file_ids": [file["id"]]})
+
+        async def indexed() -> Any:
+            found = await client.get(path_of(store))
+            return found if found["file_counts"]["completed"] else None
+
+        await polled(indexed)
+        page = await client.post(f"{path_of(store)}/search", {"query": "a bird in shallow water"})
+        assert page["data"][0]["content"][0]["text"] == "The heron waits in shallow water."
+        asked = [request.body for request in model.requests if request.path == "/embeddings"]
+        assert {body["model"] for body in asked} == {"embed-1"}
+        assert asked[-1]["input"] == ["a bird in shallow water"]
+
+
+async def test_a_server_without_its_embedding_model_makes_no_store_and_says_why(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path, embedding_model="embed-1", embedding_dimensions=8) as shelf:
+        store = await shelf.store(await shelf.file())
+        await shelf.index("zebra")
+        answer = await shelf.client.request("POST", f"{path_of(store)}/search", {"query": "zebra"})
+        assert answer.status == 400
+        assert "UNDERSTUDY_UPSTREAM_BASE_URL" in answer.error["message"]

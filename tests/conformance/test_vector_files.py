@@ -14,6 +14,7 @@ from support.vectors import (
     added_files,
     added_store,
     attached,
+    chunk,
     claimed,
     indexed,
     new_batch,
@@ -96,6 +97,19 @@ async def test_attaching_again_while_in_line_leaves_one_job(store: Store) -> Non
     (newer,) = await claimed(store)
     assert newer.generation != older.generation
     assert await store.finish_ingest("w", newer.generation, chunks=0, usage_bytes=0)
+
+
+async def test_what_was_indexed_halfway_leaves_with_the_sweep(store: Store) -> None:
+    again, cancelled = await added_files(store, 2)
+    store_id = await added_store(store, again)
+    batch = await _batch(store, store_id, cancelled)
+    jobs = await claimed(store)
+    for job in jobs:
+        await store.put_chunks("w", job.generation, [chunk(0), chunk(1), chunk(2)])
+    await store.attach_files(PROJECT, store_id, [new_file(again)], at=NOON)
+    await store.cancel_batch(PROJECT, store_id, batch.id)
+    await pruned(store)
+    assert [await store.index_rows(job.generation, None) for job in jobs] == [[], []]
 
 
 async def test_racing_attaches_of_one_file_leave_one_row_and_one_job(store: Store) -> None:

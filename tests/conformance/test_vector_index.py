@@ -22,7 +22,7 @@ from support.vectors import (
     stored,
 )
 from understudy.core.limits import INGEST_ATTEMPTS_MAX
-from understudy.ports import ChunkKey, Store
+from understudy.ports import ChunkKey, Embedding, Store
 
 
 @pytest.fixture(params=ENGINES)
@@ -243,3 +243,16 @@ async def test_a_store_without_vectors_gets_them(store: Store) -> None:
     assert await store.switch_embedding(store_id, SPACE)
     assert (await stored(store, store_id)).embedding == SPACE
     assert not await store.switch_embedding("vs_x", SPACE)
+
+
+async def test_stores_of_another_space_are_known_with_what_they_lack(store: Store) -> None:
+    assert await store.stores_outside(SPACE) == []
+    here, there = [await added_store(store, await added_file(store), embedding=space) for space in (SPACE, OTHER_SPACE)]
+    bare = await added_store(store)
+    for job in await indexed(store, "a", "b"):
+        await store.put_vectors(job.generation, SPACE, [(0, bytes(8))])
+    assert await store.stores_outside(SPACE) == [there, bare]
+    assert await store.stores_outside(Embedding(model="new", dimensions=3)) == [here, there, bare]
+    counts = [await store.missing_vectors_count(one, SPACE) for one in (here, there, bare, "vs_x")]
+    assert counts == [0, 1, 0, 0]
+    assert await store.missing_vectors_count(here, Embedding(model="new", dimensions=3)) == 2

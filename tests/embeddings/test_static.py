@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from support.weights import write_static_weights
 from understudy.core.limits import EMBED_INLINE_CHARACTERS_MAX
 from understudy.embeddings.choice import ChosenEmbedders
-from understudy.embeddings.static import STATIC, StaticWeights
+from understudy.embeddings.static import STATIC, StaticEmbedder
 from understudy.models.none import NoModels
 from understudy.ports import Embedding
 from understudy.retrieval.static import VECTORS_FILE
@@ -26,8 +26,7 @@ async def test_it_is_preferred_once_its_weights_are_there(tmp_path: Path) -> Non
 
 
 async def test_long_texts_are_embedded_as_short_ones(tmp_path: Path) -> None:
-    embedder = await StaticWeights(write_static_weights(tmp_path)).embedder()
-    assert embedder is not None
+    embedder = StaticEmbedder.load(write_static_weights(tmp_path))
     [alone] = await embedder.embed(["wing"])
     both = await embedder.embed(["wing", "dog " * EMBED_INLINE_CHARACTERS_MAX])
     assert both[0] == alone
@@ -36,8 +35,8 @@ async def test_long_texts_are_embedded_as_short_ones(tmp_path: Path) -> None:
 
 async def test_broken_weights_are_as_none_and_said_once(tmp_path: Path) -> None:
     (write_static_weights(tmp_path) / VECTORS_FILE).write_bytes(b"broken")
-    weights = StaticWeights(tmp_path)
+    embedders = ChosenEmbedders(NoModels(), None, tmp_path)
     with capture_logs() as logs:
-        assert await weights.embedder() is None
-        assert await weights.embedder() is None
-    assert [line["event"] for line in logs] == ["embedding_weights_broken"]
+        assert await embedders.preferred() is None
+        assert await embedders.of(STATIC) is None
+    assert [line["event"] for line in logs] == ["embedding_not_loaded"]

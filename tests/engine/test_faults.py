@@ -12,6 +12,7 @@ from support.faults import FAULTS, Client, Fault, Ordeal, Shown
 from support.house import PROJECT, WEATHER
 from support.model_server import ScriptedModel
 from support.readable import check_readable
+from support.scripted_search import SEARCH
 from support.sdk import accumulated
 from support.store import message
 from understudy.core.ids import RunId, ThreadId
@@ -20,6 +21,8 @@ from understudy.wire.messages import Message, TextPart
 from understudy.wire.steps import FunctionCall, MessageCreation, ToolCalls
 
 PARALLEL = '@calls [{"name": "weather", "arguments": {"city": "Oslo"}}, {"name": "weather", "arguments": {}}]'
+BESIDE = '@calls [{"name": "file_search", "arguments": {"query": "rain"}}, {"name": "weather", "arguments": {}}]'
+NOTHING = "Nothing was found. Try other words, or answer without the files and say so."
 TWO = ["output of weather; output of weather"]
 # What each client asks for, how its run ends, and what may stand in the thread in the end.
 COURSES: Final[dict[str, tuple[Client, str, list[list[str]]]]] = {
@@ -43,6 +46,21 @@ COURSES: Final[dict[str, tuple[Client, str, list[list[str]]]]] = {
         Client(asks="@call weather {}", fields={"tools": [WEATHER]}, answers_calls=False, cancels="waiting"),
         "cancelled",
         [[]],
+    ),
+    "a search": (
+        Client(asks='@call file_search {"queries": ["rain"]}', fields={"tools": [SEARCH]}),
+        "completed",
+        [[f"The tools say: {NOTHING}"]],
+    ),
+    "a search and a call beside it": (
+        Client(asks=BESIDE, fields={"tools": [SEARCH, WEATHER]}),
+        "completed",
+        [[f"The tools say: {NOTHING}; output of weather"]],
+    ),
+    "cancelled mid-search": (
+        Client(asks='@saycall file_search {"query": "rain"}', fields={"tools": [SEARCH]}, cancels="mid-search"),
+        "cancelled",
+        [[], ["Let me look that up."]],
     ),
     "cancelled mid-text": (Client(asks="@hang One two", cancels="mid-text"), "cancelled", [[], ["One"], ["One two"]]),
     "expired mid-text": (Client(asks="@hang One", lifetime_seconds=1), "expired", [[], ["One"]]),
@@ -131,8 +149,8 @@ async def check_steps(ordeal: Ordeal, messages: list[Message]) -> None:
     assert created == [one.id for one in messages]
     for step in steps:
         if isinstance(step.step_details, ToolCalls) and step.status == "completed":
+            assert step.step_details.tool_calls
             calls = [call for call in step.step_details.tool_calls if isinstance(call, FunctionCall)]
-            assert calls
             assert all(call.function.output is not None for call in calls)
 
 

@@ -1,5 +1,8 @@
 """The built-in embedding, over weights of a few words, and over the real ones where they are."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -7,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import understudy
 from support.weights import real_static_model, write_static_weights
 from understudy.retrieval.static import DIMENSIONS, TOKENIZER_FILE, VECTORS_FILE, StaticModel
 
@@ -94,3 +98,25 @@ def test_files_that_are_no_weights_are_refused(tmp_path: Path) -> None:
 def test_words_that_do_not_belong_together_are_far_apart(model: StaticModel) -> None:
     vectors = numbers(model.embed(["wing", "dog", "red"]))
     assert all(one @ other < 0.5 for one, other in pairwise(vectors))
+
+
+FORK = """
+import os, sys
+from pathlib import Path
+import splintr
+from understudy.retrieval.static import TOKENIZER_FILE, StaticModel
+directory = Path(sys.argv[1])
+model = StaticModel.load(directory)
+splintr.from_json(str(directory / TOKENIZER_FILE)).encode_batch(["red cat"] * 5000)  # starts the library's threads
+if os.fork() == 0:
+    model.embed(["red cat"] * 5000)
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nobody forks elsewhere")
+def test_a_fork_can_embed_though_threads_were_running(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(understudy.__file__).parents[1])}
+    command = [sys.executable, "-c", FORK, str(write_static_weights(tmp_path))]
+    assert subprocess.run(command, env=environment, timeout=20, check=False).returncode == 0

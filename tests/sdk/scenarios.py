@@ -14,10 +14,11 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from python_client import files, objects, parameters, refusals, runs
+from python_client import file_search, files, objects, parameters, refusals, runs, vector_stores
 
 NAMES = (Path(__file__).parent / "scenario_names.txt").read_text("utf-8").split()
-SCENARIOS = vars(objects) | vars(files) | vars(runs) | vars(refusals) | vars(parameters)
+MODULES = (objects, files, vector_stores, file_search, runs, refusals, parameters)
+SCENARIOS = {name: function for module in MODULES for name, function in vars(module).items()}
 
 
 def perform(name: str) -> str:

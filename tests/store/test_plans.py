@@ -98,6 +98,7 @@ def _all_plans(connection: sqlite3.Connection) -> Sequence[str]:
         runs.renew("w", [run_id], NOON),
         facts.facts(run_id, 0, 10),
         facts.steps(run_id),
+        facts.notes(run_id),
         messages.recent_messages(thread_id, None, 10),
         messages.first_messages(thread_id, 10),
         messages.delete_message(PROJECT, thread_id, "msg_x"),

@@ -16,19 +16,25 @@ from understudy.core.run.inputs import (
     ModelTruncated,
     Stopped,
     ToolOutputs,
+    ToolsFinished,
     WorkerLost,
 )
 from understudy.core.run.machine import Superseded, decide
 from understudy.core.run.state import Discarded, Fact, RunState
 from understudy.wire.messages import TextPart, TextValue
 from understudy.wire.runs import Run, ToolOutput, Truncation, Usage
-from understudy.wire.steps import FunctionCall, FunctionOutcome
+from understudy.wire.steps import FileSearchCall, FileSearchOutcome, FileSearchResult, FunctionCall, FunctionOutcome
 
 AT = 1_760_000_000
 TEXT = (TextPart(text=TextValue(value="Four.")),)
 CALLS = (
     FunctionCall(id="call_p", function=FunctionOutcome(name="stock", arguments='{"sku":7}')),
     FunctionCall(id="call_q", function=FunctionOutcome(name="price", arguments='{"sku":7}')),
+)
+SEARCH = FileSearchCall(id="call_s", file_search=FileSearchOutcome())
+FOUND = FileSearchCall(
+    id="call_s",
+    file_search=FileSearchOutcome(results=[FileSearchResult(file_id="file-A", file_name="a.txt", score=0.5)]),
 )
 USAGE = Usage(prompt_tokens=31, completion_tokens=2, total_tokens=33)
 OUTPUTS = (ToolOutput(tool_call_id="call_p", output="3"), ToolOutput(tool_call_id="call_q", output="9.90"))
@@ -64,6 +70,10 @@ INPUTS: Mapping[str, Input] = {
     "ModelCalls": ModelCalls(at=AT + 3, step_id="step_B", content=TEXT),
     "ModelStopped (text)": ModelStopped(at=AT + 4, content=TEXT, usage=USAGE),
     "ModelStopped (calls)": ModelStopped(at=AT + 4, calls=CALLS, usage=USAGE),
+    "ModelStopped (search)": ModelStopped(at=AT + 4, calls=(SEARCH,), usage=USAGE),
+    "ModelStopped (search and calls)": ModelStopped(at=AT + 4, calls=(SEARCH, *CALLS), usage=USAGE),
+    "ToolsFinished (search)": ToolsFinished(at=AT + 5, calls=(FOUND,)),
+    "ToolsFinished (search and calls)": ToolsFinished(at=AT + 5, calls=(FOUND, *CALLS)),
     "ModelTruncated (prompt)": ModelTruncated(at=AT + 4, reason="max_prompt_tokens"),
     "ModelTruncated (completion)": ModelTruncated(
         at=AT + 4, reason="max_completion_tokens", content=TEXT, calls=CALLS, usage=USAGE
@@ -92,10 +102,21 @@ PATHS: Mapping[str, tuple[str, ...]] = {
     "requires_action": ("Create", "Claim", "ModelCalls", "ModelStopped (calls)"),
     "queued, outputs in": ("Create", "Claim", "ModelCalls", "ModelStopped (calls)", "ToolOutputs"),
     "in_progress, second turn": ("Create", "Claim", "ModelCalls", "ModelStopped (calls)", "ToolOutputs", "Claim"),
+    "in_progress, search at work": ("Create", "Claim", "ModelCalls", "ModelStopped (search)"),
+    "in_progress, search at work after text": ("Create", "Claim", "ModelText", "ModelCalls", "ModelStopped (search)"),
+    "in_progress, search made": ("Create", "Claim", "ModelCalls", "ModelStopped (search)", "ToolsFinished (search)"),
+    "requires_action, search made": (
+        "Create",
+        "Claim",
+        "ModelCalls",
+        "ModelStopped (search and calls)",
+        "ToolsFinished (search and calls)",
+    ),
     "cancelling": ("Create", "Claim", "Cancel"),
     "cancelling, message open": ("Create", "Claim", "ModelText", "Cancel"),
     "cancelling, calls open": ("Create", "Claim", "ModelCalls", "Cancel"),
     "cancelling, calls open after text": ("Create", "Claim", "ModelText", "ModelCalls", "Cancel"),
+    "cancelling, search at work": ("Create", "Claim", "ModelCalls", "ModelStopped (search)", "Cancel"),
     "cancelled": ("Create", "Cancel"),
     "completed": ("Create", "Claim", "ModelText", "ModelStopped (text)"),
     "incomplete": ("Create", "Claim", "ModelTruncated (prompt)"),

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from support.house import PROJECT, FaultyStore, House, open_house
 from support.model_server import ScriptedModel
+from support.scripted_search import ScriptedSearch, scripted_file_search
 from support.store import message, thread
 from understudy.bus.memory import MemoryBus
 from understudy.core import errors
@@ -32,6 +33,7 @@ from understudy.engine.stream import START, RunStream
 from understudy.ports import (
     Append,
     Appended,
+    BuiltIn,
     Bus,
     NewRun,
     PageQuery,
@@ -100,14 +102,14 @@ class StruckStore(FaultyStore):
         return await self._suffer(lambda: super(StruckStore, self).add_run(new))
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> int:
-        return await self._suffer(lambda: super(StruckStore, self).append(append, then))
+        return await self._suffer(lambda: super(StruckStore, self).append(append, then), tells=bool(append.facts))
 
-    async def _suffer(self, write: Callable[[], Awaitable[int]]) -> int:
+    async def _suffer(self, write: Callable[[], Awaitable[int]], *, tells: bool = True) -> int:
         async with self._one_at_a_time:
             self._writes += 1
-            return await (self._go_wrong(write) if self._writes == self.number else write())
+            return await (self._go_wrong(write, tells=tells) if self._writes == self.number else write())
 
-    async def _go_wrong(self, write: Callable[[], Awaitable[int]]) -> int:
+    async def _go_wrong(self, write: Callable[[], Awaitable[int]], *, tells: bool) -> int:
         self.struck = True
         if self.fault == "refused":
             raise StoreUnavailable("The disk is full.")
@@ -118,18 +120,20 @@ class StruckStore(FaultyStore):
             case "dies":
                 self.dead = True
                 raise asyncio.CancelledError
-        await self._repeat(write)
+        await self._repeat(write, tells=tells)
         return seq
 
-    async def _repeat(self, write: Callable[[], Awaitable[int]]) -> None:
+    async def _repeat(self, write: Callable[[], Awaitable[int]], *, tells: bool) -> None:
         before = self.everything()
         refused: Exception | None = None
         try:
             await write()
         except Exception as error:
             refused = error
-        # The first write of a run has no number to go by: its rows' own keys refuse it.
-        assert isinstance(refused, SeqConflict | sqlite3.IntegrityError), f"the same write again: {refused!r}"
+        # The first write of a run has no number to go by: its rows' own keys refuse it. One without a fact moves no
+        # number on, and writes what is there already.
+        if tells or refused is not None:
+            assert isinstance(refused, SeqConflict | sqlite3.IntegrityError), f"the same write again: {refused!r}"
         assert self.everything() == before
 
     def everything(self) -> dict[str, list[tuple[object, ...]]]:
@@ -149,7 +153,7 @@ class Client(Struct, frozen=True, kw_only=True):
     fields: dict[str, Any] = {}
     lifetime_seconds: int = 600
     answers_calls: bool = True
-    cancels: Literal["never", "mid-text", "waiting"] = "never"
+    cancels: Literal["never", "mid-text", "mid-search", "waiting"] = "never"
 
 
 class Shown(Struct, frozen=True):
@@ -230,7 +234,21 @@ class Ordeal:
         self.house = await houses.enter_async_context(self._open("w2"))
 
     def _open(self, owner: str) -> contextlib.AbstractAsyncContextManager[House]:
-        return open_house(self._directory, self._model, owner=owner, clock=self._clock, store=StruckStore, **SHORT)
+        return open_house(
+            self._directory,
+            self._model,
+            owner=owner,
+            clock=self._clock,
+            store=StruckStore,
+            tools=self._tools,
+            **SHORT,
+        )
+
+    def _tools(self, store: Store) -> Sequence[BuiltIn]:
+        """A search that finds nothing, or that is still searching when its run is cancelled."""
+        search = ScriptedSearch()
+        search.gate = asyncio.Event() if self._client.cancels == "mid-search" else None
+        return [scripted_file_search(store, search)]
 
     @property
     def _store(self) -> StruckStore:
@@ -255,7 +273,10 @@ class Ordeal:
             if self._client.lifetime_seconds < 2:
                 self._clock.near_the_next_second()
             await self.house.start_run(
-                self._thread.id, lifetime_seconds=self._client.lifetime_seconds, **self._client.fields
+                self._thread.id,
+                lifetime_seconds=self._client.lifetime_seconds,
+                vector_stores=["vs_A"],
+                **self._client.fields,
             )
             return
         run = stored.state.run
@@ -304,7 +325,9 @@ def where(stored: StoredRun) -> str | None:
     """The place in which a client may wait to cancel a run."""
     if stored.state.run.status == "requires_action":
         return "waiting"
-    return "mid-text" if stored.state.run.status == "in_progress" and stored.state.message is not None else None
+    if stored.state.run.status != "in_progress" or stored.state.step is None:
+        return None
+    return "mid-text" if stored.state.message is not None else "mid-search"
 
 
 def shown(frame: bytes) -> Shown:

@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msgspec.structs import replace
+
 from support.model_server import ScriptedModel
 from support.store import assistant, message, thread
 from support.talk import polled
@@ -28,15 +30,16 @@ from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.stream import RunStream
 from understudy.engine.sweep import Sweep
+from understudy.engine.tools import Tools
 from understudy.models.http import HttpModels
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Clock, Lease, LoggedFact, StoredRun, StoreUnavailable
+from understudy.ports import Blobs, BuiltIn, Clock, Lease, LoggedFact, Store, StoredRun, StoreUnavailable
 from understudy.store.operations import Op
 from understudy.store.sqlite import SqliteStore, open_sqlite
 from understudy.tokens import SplintrTokens
 from understudy.wire.messages import Message, TextPart
 from understudy.wire.runs import CreateRun, Run, ToolOutput
-from understudy.wire.tools import FunctionBody, FunctionToolBody
+from understudy.wire.tools import FileSearchResources, FunctionBody, FunctionToolBody, ToolResources
 from understudy.worker.worker import Worker
 
 __all__ = ["PROJECT", "WEATHER", "FaultyStore", "House", "open_house", "thread_id"]
@@ -77,6 +80,7 @@ class House:
         places: int,
         owner: str,
         clock: Clock,
+        tools: Tools,
         **seconds: float,
     ) -> None:
         self._works = False
@@ -94,6 +98,7 @@ class House:
             self.bus,
             models,
             tokens(),
+            tools,
             Images(store, self.files, self.clock),
             clock=self.clock,
             new_id=entropy.new_id,
@@ -122,14 +127,28 @@ class House:
         await self.bus.close()
         await self.store.close()
 
-    async def start_run(self, thread_id: str | None = None, *, lifetime_seconds: int = 600, **fields: Any) -> Run:
-        """A run, on a new thread with one message unless there is one already. `fields` are those of a request."""
+    async def start_run(
+        self,
+        thread_id: str | None = None,
+        *,
+        lifetime_seconds: int = 600,
+        asks: str = "What is 2+2?",
+        vector_stores: Sequence[str] = (),
+        **fields: Any,
+    ) -> Run:
+        """A run, on a new thread with one message unless there is one already. `fields` are those of a request.
+
+        `vector_stores` are the assistant's.
+        """
         hired = assistant()
+        if vector_stores:
+            resources = ToolResources(file_search=FileSearchResources(vector_store_ids=[*vector_stores]))
+            hired = replace(hired, assistant=replace(hired.assistant, tool_resources=resources))
         body = CreateRun(assistant_id=hired.assistant.id, **fields)
         made = thread() if thread_id is None else None
         if made is not None:
             thread_id = made.id
-            await self.store.add_thread(PROJECT, made, [message(made.id, "What is 2+2?")])
+            await self.store.add_thread(PROJECT, made, [message(made.id, asks)])
         assert thread_id is not None
         settings = run_settings(hired.assistant, body, assistant_temperature=None, assistant_top_p=None)
         run = new_run(
@@ -209,6 +228,7 @@ async def open_house(
     owner: str = "w1",
     clock: Clock = entropy.now,
     store: type[FaultyStore] = FaultyStore,
+    tools: Callable[[Store], Sequence[BuiltIn]] = lambda _: (),
     **seconds: float,
 ) -> AsyncIterator[House]:
     """A house over this model server. `works=False`: nobody does until `open()`. `seconds` are the worker's.
@@ -219,7 +239,7 @@ async def open_house(
     opened = store(real._reader, real._long_reader, real._writer)
     models = HttpModels(Upstream(name="upstream", base_url=model.base_url))
     blobs = await open_local_blobs(directory / "files")
-    house = House(opened, blobs, models, places=places, owner=owner, clock=clock, **seconds)
+    house = House(opened, blobs, models, places=places, owner=owner, clock=clock, tools=Tools(tools(opened)), **seconds)
     if works:
         house.open()
     try:

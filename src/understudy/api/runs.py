@@ -1,5 +1,6 @@
 """`/threads/runs`, `/threads/{thread_id}/runs` and what is done to a run."""
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,19 +14,21 @@ from understudy.api.respond import answer_run, found, refusal
 from understudy.api.services import Services
 from understudy.api.sse import EventStream
 from understudy.core import errors, refusals
+from understudy.core.chat.offers import built_in_kinds
 from understudy.core.ids import ProjectId, RunId
 from understudy.core.objects import new_thread
 from understudy.core.run.defaults import changed_run, new_run, run_settings
 from understudy.core.run.machine import TERMINAL
 from understudy.core.run.state import RunSettings
 from understudy.engine.frames import DONE, sse_object
+from understudy.engine.including import IncludingStream
 from understudy.engine.position import Position
 from understudy.engine.runs import Moved
 from understudy.engine.stream import START, RunStream
 from understudy.ports import Missing, StoreRefusal
 from understudy.wire.lists import IncludeQuery, ListQuery, RunQuery
 from understudy.wire.runs import CreateRun, CreateThreadAndRun, Run, SubmitToolOutputs, UpdateRun
-from understudy.wire.threads import CreateThread
+from understudy.wire.threads import CreateThread, Thread
 from understudy.wire.tools import NewVectorStoreBody
 
 
@@ -36,13 +39,17 @@ class RunRoutes:
     async def create(self, request: Request) -> Response:
         services, project = self._services, caller(request).project
         thread_id = path_id(request, "thread")
-        read_query(request, IncludeQuery)
+        include = read_query(request, IncludeQuery).include
         queue = may_queue(services, request)
         body = await read_body(services, request, CreateRun)
         if not await services.store.thread_exists(project, thread_id):
             raise errors.no_such("thread", thread_id)
         await check_references(services, project, messages=body.additional_messages or ())
         run, settings = await self._new_run(project, body, thread_id)
+        if built_in_kinds(settings):
+            shown = await services.store.body("thread", project, None, thread_id)
+            thread = msgspec.json.decode(found(shown, "thread", thread_id), type=Thread)
+            await services.tools.check(project, settings, thread.tool_resources)
         messages = tuple(services.message(message, thread_id) for message in body.additional_messages or ())
         attached = await attached_files(services, project, messages)
         try:
@@ -50,7 +57,7 @@ class RunRoutes:
         except StoreRefusal as error:
             raise refusal(error, adding="run") from None
         services.files_attached(attached)
-        return self._answer(moved, stream=body.stream)
+        return self._answer(moved, stream=body.stream, include=bool(include))
 
     async def create_with_thread(self, request: Request) -> Response:
         services, project = self._services, caller(request).project
@@ -62,6 +69,7 @@ class RunRoutes:
             new, thread_id=services.new_id("thread"), at=services.now(), run_resources=body.tool_resources
         )
         run, settings = await self._new_run(project, body, thread.id)
+        await services.tools.check(project, settings, thread.tool_resources)
         messages = tuple(services.message(message, thread.id) for message in new.messages or ())
         thread, attached = await with_attached(services, project, thread, messages, store)
         try:
@@ -153,12 +161,14 @@ class RunRoutes:
         )
         return run, settings
 
-    def _answer(self, moved: Moved, *, stream: bool | None, first: bytes = b"") -> Response:
+    def _answer(self, moved: Moved, *, stream: bool | None, first: bytes = b"", include: bool = False) -> Response:
         if not stream:
             return answer_run(moved.run)
         services = self._services
-        after = Position(moved.after_seq)
-        return EventStream(RunStream(services.store, services.bus, RunId(moved.run.id), after=after), first=first)
+        reader = IncludingStream if include else RunStream
+        return EventStream(
+            reader(services.store, services.bus, RunId(moved.run.id), after=Position(moved.after_seq)), first=first
+        )
 
 
 def _store_to_make(body: CreateThreadAndRun) -> NewVectorStoreBody | None:

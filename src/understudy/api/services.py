@@ -8,6 +8,7 @@ from understudy.core.chat.context import message_tokens
 from understudy.core.objects import new_message
 from understudy.engine.files import Files
 from understudy.engine.runs import Runs
+from understudy.engine.tools import Tools
 from understudy.engine.uploads import Uploads
 from understudy.ports import Attached, Bus, Clock, Embedders, Models, NewId, Search, Store, StoredMessage, Tokens
 from understudy.wire.files import StoredPurpose
@@ -20,6 +21,7 @@ class Services(Struct, frozen=True, kw_only=True):
     runs: Runs
     models: Models
     tokens: Tokens
+    tools: Tools
     clock: Clock
     new_id: NewId
     run_lifetime_seconds: int

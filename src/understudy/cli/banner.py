@@ -77,10 +77,8 @@ def _model_lines(settings: Settings) -> list[str]:
 def _search_lines(settings: Settings) -> list[str]:
     if not settings.searches_by_words_alone:
         return []
-    return [
-        "File search: by words alone. To find what is meant, fetch the built-in embedding (19 MB): "
-        f"{_command()} embedding fetch."
-    ]
+    how = "embedding fetch --minilm" if settings.local_embedding == "minilm" else "embedding fetch"
+    return [f"File search: by words alone. To find what is meant, fetch an embedding: `{_command()} {how}`."]
 
 
 def _route_lines(routes: Routes, tables: ModelTables) -> list[str]:

@@ -152,17 +152,20 @@ def model_fetch(loaded: Loaded) -> None:
 
 
 @with_settings("data_dir")
-def embedding_fetch(loaded: Loaded) -> None:
+def embedding_fetch(
+    loaded: Loaded,
+    minilm: Annotated[bool, typer.Option("--minilm", help="Those of all-MiniLM-L6-v2 (84 MB) instead.")] = False,
+) -> None:
     """Fetch the built-in embedding's weights (19 MB) into the data directory."""
     from understudy.cli.model import fetch
-    from understudy.weights import WORDLLAMA
+    from understudy.weights import MINILM, WORDLLAMA
 
-    fetch(loaded.settings, WORDLLAMA)
+    fetch(loaded.settings, MINILM if minilm else WORDLLAMA)
 
 
 @with_settings(
     *("data_dir", "upstream_base_url", "upstream_api_key", "upstream_headers"),
-    *("embedding_model", "embedding_dimensions", "embedding_request_texts"),
+    *("embedding_model", "embedding_dimensions", "embedding_request_texts", "local_embedding"),
 )
 def reindex(
     loaded: Loaded,

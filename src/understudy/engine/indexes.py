@@ -5,15 +5,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
-import structlog
-
 from understudy.core.limits import SEARCH_CACHE_BYTES, SEGMENT_LOAD_ROWS
 from understudy.ports import IndexHead, IndexRow, VectorRows
 from understudy.retrieval.index import StoreIndex
 
 __all__ = ["Indexes"]
-
-log = structlog.get_logger(__name__)
 
 
 class Indexes:
@@ -43,7 +39,6 @@ class Indexes:
                     self._kept.pop(store_id, None)
                     return None
                 kept = self._kept[store_id] = await self._loaded(head, kept)
-                log.debug("index_loaded", store=store_id, version=kept.version, rows=kept.rows, bytes=kept.nbytes)
             self._kept.move_to_end(store_id)
             self._let_go()
         return kept

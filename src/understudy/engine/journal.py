@@ -5,7 +5,7 @@ durable; and what is durable is published even if the caller is cancelled meanwh
 `SeqConflict`, loads the run and decides again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from understudy.core.ids import RunId
 from understudy.core.limits import CONTEXT_PAGE_MESSAGES
 from understudy.core.run.machine import Decision
+from understudy.core.run.state import Note
 from understudy.engine.frames import fact_frames
 from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredMessage, StoredRun
 
@@ -52,6 +53,7 @@ class Journal:
         owner: str | None = None,
         lease: Lease | Literal["keep"] | None = "keep",
         message_tokens: int = 0,
+        notes: Mapping[str, Note] | None = None,
     ) -> StoredRun:
         """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
         append = Append(
@@ -64,6 +66,7 @@ class Journal:
             owner=owner,
             lease=lease,
             message_tokens=message_tokens,
+            notes=notes or {},
         )
         appended = await self._store.append(append, partial(self._publish, append.run_id))
         kept = stored.lease if lease == "keep" else lease

@@ -17,7 +17,8 @@ from understudy.ports import Frame, LoggedFact
 from understudy.wire.events import RESTING, StepEvent
 from understudy.wire.messages import Message
 from understudy.wire.runs import Run
-from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCalls
+from understudy.wire.steps import FunctionCall, FunctionOutcome, RunStep, ToolCall, ToolCalls
+from understudy.wire.tools import FunctionTool
 
 LEFT_OUT: Final = "left out"  # has its place among the frames, and is not shown
 
@@ -28,16 +29,17 @@ class _Named(Struct):
     id: str
 
 
-def replay(facts: Sequence[LoggedFact]) -> list[Frame]:
+def replay(facts: Sequence[LoggedFact], open_step: RunStep | None = None) -> list[Frame]:
     """The frames of consecutive facts. They must reach to the log's end, or a discard that follows is not seen.
 
+    `open_step` is the step behind them that is still open: what a run rests with is told of its row's calls.
     What was discarded is left out with its discard. One that concerns more than these facts has its frame: whoever
     reads on from here was shown the beginning of what is gone.
     """
     discards = {fact.seq: msgspec.json.decode(fact.data, type=Discarded) for fact in facts if fact.event == DISCARDED}
     gone = {id_ for discard in discards.values() for id_ in (*discard.step_ids, *discard.message_ids)}
     begun = {_id(fact) for fact in facts if fact.event == "thread.run.step.created"} if discards else set()
-    reader = _Replay()
+    reader = _Replay(facts, open_step)
     frames: list[Frame] = []
     for fact in facts:
         discard = discards.get(fact.seq)
@@ -70,7 +72,9 @@ def _id(fact: LoggedFact) -> str:
 class _Replay:
     """Remembers what was created and not yet told in full."""
 
-    def __init__(self) -> None:
+    def __init__(self, facts: Sequence[LoggedFact], open_step: RunStep | None) -> None:
+        self._facts = facts
+        self._open_step = open_step
         self._message: str | None = None
         self._calls: str | None = None
 
@@ -88,27 +92,35 @@ class _Replay:
                 step = msgspec.json.decode(fact.data, type=RunStep)
                 self._calls = step.id if isinstance(step.step_details, ToolCalls) else None
             case "thread.run.requires_action":
-                yield from self._call_deltas(_required(msgspec.json.decode(fact.data, type=Run)))
+                yield from self._call_deltas(self._resting_calls(msgspec.json.decode(fact.data, type=Run)))
             case event if event in _STEP_ENDS:
-                yield from self._call_deltas(_functions(msgspec.json.decode(fact.data, type=RunStep)))
+                yield from self._call_deltas(_calls(msgspec.json.decode(fact.data, type=RunStep)))
 
     def _message_deltas(self, message: Message) -> Iterator[Frame]:
         if message.id == self._message:
             yield from map(delta_frame, whole_message_deltas(message))
         self._message = None
 
-    def _call_deltas(self, calls: Sequence[FunctionCall]) -> Iterator[Frame]:
+    def _resting_calls(self, run: Run) -> Sequence[ToolCall]:
+        """All calls of the step that the run rests with. The run itself names those of functions only."""
+        if all(isinstance(tool, FunctionTool) for tool in run.tools):
+            return _required(run)
+        if self._open_step is not None and self._open_step.id == self._calls:
+            return _calls(self._open_step)
+        ends = (fact for fact in self._facts if fact.event in _STEP_ENDS and _id(fact) == self._calls)
+        return next((_calls(msgspec.json.decode(end.data, type=RunStep)) for end in ends), _required(run))
+
+    def _call_deltas(self, calls: Sequence[ToolCall]) -> Iterator[Frame]:
         if self._calls is not None:
             yield from map(delta_frame, whole_calls_deltas(self._calls, calls))
         self._calls = None
 
 
-def _functions(step: RunStep) -> list[FunctionCall]:
-    calls = step.step_details.tool_calls if isinstance(step.step_details, ToolCalls) else []
-    return [call for call in calls if isinstance(call, FunctionCall)]
+def _calls(step: RunStep) -> Sequence[ToolCall]:
+    return step.step_details.tool_calls if isinstance(step.step_details, ToolCalls) else ()
 
 
-def _required(run: Run) -> list[FunctionCall]:
+def _required(run: Run) -> Sequence[ToolCall]:
     if run.required_action is None:
         return []
     return [

@@ -1,6 +1,6 @@
 """A run in a worker's hands, and one model turn of it on its way to the thread and to the readers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 from msgspec.structs import replace
@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from understudy.core.chat.assemble import CallArguments, CallStarted, Piece, RefusalPiece, TextPiece, Turn
 from understudy.core.chat.context import content_tokens
 from understudy.core.chat.deltas import empty_text_delta, message_delta, step_delta
+from understudy.core.chat.step_calls import StepCalls
 from understudy.core.ids import RunId
 from understudy.core.run.inputs import (
     Expire,
@@ -20,13 +21,16 @@ from understudy.core.run.inputs import (
     Stopped,
 )
 from understudy.core.run.machine import Decision, decide
+from understudy.core.run.state import Note
 from understudy.engine.attention import Attention
 from understudy.engine.frames import TextFrames, delta_frame
 from understudy.engine.journal import Journal
 from understudy.ports import Bus, Clock, Frame, Lease, NewId, Store, StoredRun
 from understudy.wire.chat import Chunk
+from understudy.wire.deltas import CallDelta
 from understudy.wire.messages import RefusalPart, TextPart
 from understudy.wire.runs import Run
+from understudy.wire.steps import ToolCall
 
 Ending: TypeAlias = Stopped | Expire | ModelFailed
 
@@ -66,8 +70,11 @@ class HeldRun:
     def now(self) -> int:
         return int(self._clock())
 
-    async def append(self, happened: Input) -> None:
-        """Raises `Superseded`, `SeqConflict`, `Missing`, `StoreUnavailable`. A run that rests is freed."""
+    async def append(self, happened: Input, *, notes: Mapping[str, Note] | None = None) -> None:
+        """Raises `Superseded`, `SeqConflict`, `Missing`, `StoreUnavailable`. A run that rests is freed.
+
+        `notes` are of the open step's calls.
+        """
         decision = decide(self.stored.state, happened)
         goes_on = decision.after.run.status == "in_progress"
         self.stored = await self._journal.append(
@@ -76,6 +83,7 @@ class HeldRun:
             owner=self.owner,
             lease="keep" if goes_on else None,
             message_tokens=self._message_tokens(happened),
+            notes=notes,
         )
 
     def _message_tokens(self, happened: Input) -> int:
@@ -111,8 +119,9 @@ class HeldRun:
 class Reply:
     """One model turn: chunks in, facts and deltas out, in the order of the contract's section 4.3."""
 
-    def __init__(self, held: HeldRun, turn: Turn, bus: Bus) -> None:
+    def __init__(self, held: HeldRun, turn: Turn, calls: StepCalls, bus: Bus) -> None:
         self.turn = turn
+        self.calls = calls
         self._held = held
         self._bus = bus
         self._run_id = RunId(held.run.id)
@@ -126,6 +135,11 @@ class Reply:
             for part in self.turn.content
             if isinstance(part, TextPart | RefusalPart)
         )
+
+    @property
+    def shown_calls(self) -> tuple[ToolCall, ...]:
+        """The turn's calls as their step shows them."""
+        return self.calls.shown(self.turn.calls)
 
     async def take(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
@@ -156,6 +170,8 @@ class Reply:
     async def finish(self) -> None:
         """The model has said all: shows what was held back."""
         await self._show(self.turn.finish())
+        for call in self.calls.finish():
+            self.show_call(call)
 
     async def ensure_begun(self) -> None:
         """An empty answer is a message too, and the SDKs need one delta of it."""
@@ -165,7 +181,7 @@ class Reply:
 
     def with_remains(self, ending: Ending) -> Ending:
         """The ending, with what had arrived of the message or of the calls."""
-        return replace(ending, content=self.turn.content, calls=self.turn.calls)
+        return replace(ending, content=self.turn.content, calls=self.shown_calls)
 
     async def _show(self, pieces: Sequence[Piece]) -> None:
         frames: list[Frame] = []
@@ -182,11 +198,17 @@ class Reply:
                         step_id = await self._begin_calls()
                     else:
                         step_id = state.step.id
-                    frames.append(delta_frame(step_delta(step_id, piece)))
+                    frames += [delta_frame(step_delta(step_id, call)) for call in self.calls.deltas(piece)]
         self._publish(frames)
 
+    def show_call(self, call: CallDelta) -> None:
+        """More of a call of the open step."""
+        step = self._held.stored.state.step
+        assert step is not None
+        self._publish([delta_frame(step_delta(step.id, call))])
+
     def _message_frame(self, message_id: str, piece: TextPiece | RefusalPiece) -> Frame:
-        if isinstance(piece, RefusalPiece) or piece.first:
+        if isinstance(piece, RefusalPiece) or piece.first or piece.annotations:
             return delta_frame(message_delta(message_id, piece))
         texts = self._texts
         if texts is None or not texts.are_of(message_id, piece.index):

@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from functools import partial
 
 import structlog
+from msgspec import Struct
 
 from understudy.core import errors
 from understudy.core.chat.assemble import Turn, TurnTooLarge
 from understudy.core.chat.budget import Corrections
-from understudy.core.chat.context import Prompt, Spent, compose
+from understudy.core.chat.citations import Citable
+from understudy.core.chat.context import Prompt, Spent, compose, prompt_budget
+from understudy.core.chat.offers import Offer
+from understudy.core.chat.step_calls import StepCalls
 from understudy.core.ids import RunId
 from understudy.core.limits import (
     CONFLICT_RETRIES_MAX,
@@ -28,6 +32,7 @@ from understudy.engine.attention import Attention, CalledAway
 from understudy.engine.images import Images
 from understudy.engine.journal import Journal
 from understudy.engine.reply import Ending, HeldRun, Reply
+from understudy.engine.tools import Room, Tools
 from understudy.engine.window import load_window
 from understudy.ports import (
     Bus,
@@ -42,16 +47,24 @@ from understudy.ports import (
     StoredRun,
     StoreUnavailable,
     Tokens,
+    ToolFailed,
 )
 from understudy.wire.chat import ChatRequest
 from understudy.wire.runs import RunIncompleteReason, Usage
-from understudy.wire.tools import CodeInterpreterTool, FileSearchTool, Tool
 
 log = structlog.get_logger()
 
 NO_FINISH = "The model server's answer ended without a finish reason."
 NO_CALLS = "The model server announced tool calls and sent none that can be answered."
 TOO_MANY_TURNS = f"The run took more than {TURNS_PER_RUN_MAX} model calls."
+
+
+class _Prepared(Struct, frozen=True):
+    """A model turn before it begins."""
+
+    prompt: Prompt
+    offers: Sequence[Offer]
+    citable: Citable | None
 
 
 class RunLoop:
@@ -62,6 +75,7 @@ class RunLoop:
         bus: Bus,
         models: Models,
         tokens: Tokens,
+        tools: Tools,
         images: Images,
         *,
         clock: Clock,
@@ -74,6 +88,7 @@ class RunLoop:
         self._bus = bus
         self._models = models
         self._tokens = tokens
+        self._tools = tools
         self._images = images
         self._clock = clock
         self._new_id = new_id
@@ -114,19 +129,23 @@ class RunLoop:
         reply: Reply | None = None
         try:
             prepared = await self._prepare(held)
-            if not isinstance(prepared, Prompt):
+            if not isinstance(prepared, _Prepared):
                 await held.append(prepared)
                 return
             turn = Turn(
-                new_call_id=lambda: self._new_id("call"), one_call=held.stored.settings.parallel_tool_calls is False
+                new_call_id=lambda: self._new_id("call"),
+                one_call=held.stored.settings.parallel_tool_calls is False,
+                citable=prepared.citable,
             )
-            reply = Reply(held, turn, self._bus)
-            await self._listen(prepared.request, reply, held.attention)
-            await self._conclude(held, reply, prepared)
+            reply = Reply(held, turn, StepCalls(held.stored.settings, prepared.offers), self._bus)
+            await self._listen(prepared.prompt.request, reply, held.attention)
+            await self._conclude(held, reply, prepared.prompt)
+            if held.working and held.stored.state.step is not None:
+                await self._tools.answer(held, reply, self._room(held, prepared.prompt))
         except (CalledAway, SeqConflict, Superseded, Missing):
             await self._let_go(held, reply)
-        except ModelError as error:
-            log.info("model_failed", run_id=held.run.id, code=error.code, reason=error.message)
+        except (ModelError, ToolFailed) as error:
+            log.info("turn_failed", run_id=held.run.id, code=error.code, reason=error.message)
             await self._fail(held, reply, ModelFailed(at=held.now(), code=error.code, message=error.message))
         except TurnTooLarge as error:
             await self._fail(held, reply, ModelFailed(at=held.now(), code="server_error", message=str(error)))
@@ -136,18 +155,22 @@ class RunLoop:
             log.exception("run_crashed", run_id=held.run.id)
             await self._fail(held, reply, ModelFailed(at=held.now(), code="server_error", message=errors.SORRY))
 
-    async def _prepare(self, held: HeldRun) -> Prompt | Input:
-        """The request to send, or what ends the run before one."""
+    async def _prepare(self, held: HeldRun) -> "_Prepared | Input":
+        """The request to send, or what ends the run before one. Raises `ToolFailed`, `CalledAway`."""
         state, settings = held.stored.state, held.stored.settings
-        missing = None if settings.tool_choice == "none" else _missing_tool(settings.tools)
+        missing = self._tools.missing(settings)
         if missing is not None:
             message = f"This server does not have the tool '{missing}' yet; please run without it."
             return ModelFailed(at=held.now(), code="server_error", message=message)
         if state.progress.turns >= TURNS_PER_RUN_MAX:
             return ModelFailed(at=held.now(), code="server_error", message=TOO_MANY_TURNS)
+        offers = self._tools.offers(settings)
+        if offers and not state.progress.turns:
+            await held.attention.wait(partial(self._tools.prepare, held.stored.project, held.run, settings))
+        notes = await self._store.notes(RunId(held.run.id)) if offers and state.progress.turns else {}
         context_window = self._models.context_window(settings.model)
         correction = self._corrections.ratio(settings.model)
-        window = await load_window(self._store, held.stored, context_window, correction)
+        window = await load_window(self._store, held.stored, context_window, correction, notes)
         composed = compose(
             run=state.run,
             settings=settings,
@@ -157,11 +180,23 @@ class RunLoop:
             correction=correction,
             context_window_tokens=context_window,
             count=lambda text: self._tokens.count(text, settings.model),
+            offers=offers,
             images=await self._images.load(held.stored.project, window),
         )
         if isinstance(composed, Spent):
             return ModelTruncated(at=held.now(), reason=composed.reason)
-        return composed
+        return _Prepared(composed, offers, self._tools.citable(settings, notes))
+
+    def _room(self, held: HeldRun, prompt: Prompt) -> Room:
+        """What the next prompt has left for the outputs of tools, when the thread's older messages give way."""
+        state, model = held.stored.state, held.run.model
+        context_window, correction = self._models.context_window(model), self._corrections.ratio(model)
+        budget = prompt_budget(state.run, state.progress.usage, context_window, correction)
+        return Room(
+            tokens=budget - prompt.fixed,
+            context_window_tokens=context_window,
+            count=lambda text: self._tokens.count(text, model),
+        )
 
     async def _listen(self, request: ChatRequest, reply: Reply, attention: Attention) -> None:
         """Passes the model's answer on while it arrives. Raises `ModelError`, `CalledAway`, `SeqConflict`."""
@@ -200,12 +235,13 @@ class RunLoop:
         # Also for a turn that was cut off without a word: its tokens were spent, and steps are what they are shown in.
         await reply.ensure_begun()
         usage = self._usage(held, prompt, reply)
+        calls = reply.shown_calls
         happened: ModelStopped | ModelTruncated
         if verdict == "stopped":
-            happened = ModelStopped(at=held.now(), content=turn.content, calls=turn.calls, usage=usage)
+            happened = ModelStopped(at=held.now(), content=turn.content, calls=calls, usage=usage)
         else:
             reason: RunIncompleteReason = "max_completion_tokens" if verdict == "truncated" else "content_filter"
-            happened = ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=turn.calls, usage=usage)
+            happened = ModelTruncated(at=held.now(), reason=reason, content=turn.content, calls=calls, usage=usage)
         await held.append(happened)
 
     def _count(self, held: HeldRun, text: str) -> int:
@@ -266,14 +302,3 @@ class RunLoop:
             except (Missing, StoreUnavailable) as refusal:
                 log.info("run_not_handed_back", run_id=held.run.id, reason=repr(refusal))
             return
-
-
-def _missing_tool(tools: Sequence[Tool]) -> str | None:
-    """The first tool that nothing here can do."""
-    for tool in tools:
-        match tool:
-            case FileSearchTool():
-                return "file_search"
-            case CodeInterpreterTool():
-                return "code_interpreter"
-    return None

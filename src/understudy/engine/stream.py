@@ -12,6 +12,7 @@ from understudy.engine.position import Position
 from understudy.engine.replay import LEFT_OUT, replay, settled
 from understudy.ports import Bus, Frame, LoggedFact, Store
 from understudy.wire.events import RESTING
+from understudy.wire.steps import RunStep
 
 START = Position()
 
@@ -29,6 +30,7 @@ class RunStream:
         self._given = after
         self._passed = START  # where the bus is: the last fact that came by, and how many deltas since
         self._left_out: set[int] = set()  # facts that belong to what was discarded, as the log tells
+        self._open_step: RunStep | None = None  # the one that the run rested with when the log was read
         self._begun = False
         self._heard = True
         self._timer = asyncio.get_running_loop().call_later(LOG_LOOK_SECONDS, self._listen)
@@ -142,7 +144,7 @@ class RunStream:
         """What the log has, as far as the fact before `until`, from where the bus goes on; to its end without one."""
         shown: list[bytes] = []
         deltas: list[Frame] = []  # each stands before the fact that tells it whole
-        for frame in replay(facts):
+        for frame in replay(facts, self._open_step):
             if frame.seq is None:
                 deltas.append(frame)
                 continue
@@ -170,9 +172,17 @@ class RunStream:
         while True:
             page = await self._store.facts(self._run_id, after_seq=after_seq, limit=FACTS_PAGE)
             found += page
-            if len(page) < FACTS_PAGE:
+            if len(page) == FACTS_PAGE:
+                after_seq = page[-1].seq
+            elif not found or found[-1].event != "thread.run.requires_action":
                 return found
-            after_seq = page[-1].seq
+            else:
+                # Calls that the worker has made itself are in the step's row, until it is completed.
+                stored = await self._store.run(self._run_id)
+                if stored is None or stored.seq == found[-1].seq:
+                    self._open_step = None if stored is None else stored.state.step
+                    return found
+                after_seq = found[-1].seq
 
     def _shown(self, frame: Frame) -> bytes:
         self.finished = frame.event in RESTING

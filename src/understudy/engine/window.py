@@ -1,17 +1,24 @@
 """What a run reads of its thread: no more than its model can be shown, however long the thread is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from understudy.core.chat.context import Entry, Reach, Window, prompt_budget
 from understudy.core.ids import RunId, ThreadId
 from understudy.core.limits import CONTEXT_HEAD_MESSAGES, CONTEXT_PAGE_MESSAGES
+from understudy.core.run.state import Note
 from understudy.ports import Store, StoredMessage, StoredRun
 from understudy.wire.messages import Message
 
 
-async def load_window(store: Store, stored: StoredRun, context_window_tokens: int, correction: float) -> Window:
-    """The newest messages that the budget can hold, the oldest few, and all of the run's own steps."""
+async def load_window(
+    store: Store,
+    stored: StoredRun,
+    context_window_tokens: int,
+    correction: float,
+    notes: Mapping[str, Mapping[str, Note]] | None = None,
+) -> Window:
+    """The newest messages that the budget can hold, the oldest few, and all of the run's own steps with their notes."""
     run, progress = stored.state.run, stored.state.progress
     thread_id = ThreadId(run.thread_id)
     reach = Reach(run, prompt_budget(run, progress.usage, context_window_tokens, correction))
@@ -43,6 +50,7 @@ async def load_window(store: Store, stored: StoredRun, context_window_tokens: in
         recent=newest_first[::-1],
         own=await store.steps(RunId(run.id)) if progress.turns else (),
         own_messages=own,
+        notes=notes or {},
     )
 
 

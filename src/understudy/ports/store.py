@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
 from understudy.core.run.machine import Decision
-from understudy.core.run.state import Fact, RunSettings, RunState
+from understudy.core.run.state import Fact, Note, RunSettings, RunState
 from understudy.ports.common import PageQuery, Rows
 from understudy.ports.files import FileStore
 from understudy.ports.vectors import Attached, NewVectorStore, VectorRows
@@ -103,6 +103,7 @@ class Append(Struct, frozen=True, kw_only=True):
     owner: str | None = None
     lease: Lease | Literal["keep"] | None = "keep"
     message_tokens: int = 0  # of the message that these facts complete
+    notes: Mapping[str, Note] = {}  # of the calls of the step that is open before these facts; they stay with it
 
 
 class Appended(Struct, frozen=True, kw_only=True):
@@ -245,6 +246,9 @@ class Store(FileStore, VectorRows, Protocol):
 
     async def steps(self, run_id: RunId) -> Sequence[RunStep]:
         """All of a run's steps, oldest first."""
+
+    async def notes(self, run_id: RunId) -> Mapping[str, Mapping[str, Note]]:
+        """Of a run's calls of built-in tools, by step and call. Steps without any are left out."""
 
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]: ...
 

@@ -4,7 +4,7 @@ Everything is exact: each passage that a filter lets through is compared with ea
 count as one collection, so a word is as rare as it is in all of them together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,7 @@ from understudy.wire.vector_stores import Filter
 __all__ = ["Found", "Query", "rank"]
 
 _STORE_SHIFT: Final = 56  # beyond a file's generation and a chunk's number
+_NO_COSINE: Final = -float("inf")
 
 
 class Query(Struct, frozen=True):
@@ -48,21 +49,32 @@ def rank(stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter |
     if not queries or not collection.allowed.any():
         return []
     fused = np.zeros(len(collection.allowed), np.float32)
-    closeness = np.zeros(len(collection.allowed), np.float32)
+    nearness = []
     for query in queries:
-        words, whole = collection.words(query)
-        cosines = collection.cosines(query)
-        lists = [collection.best(words)]
-        lists += [collection.best(np.where(inside, cosines, 0)) for inside in collection.spaces(query)]
-        for rows in lists:
+        near = collection.nearness(query)
+        for rows in collection.rankings(query, near):
             fused[rows] += (1 / (FUSION_K + 1 + np.arange(len(rows)))).astype(np.float32)
-        share = np.minimum(words / np.float32(whole), 1) if whole else words
-        np.maximum(closeness, _closeness(share, cosines, collection.has_vectors(query)), out=closeness)
+        nearness.append(near)
     # A store without vectors takes part in half of the rankings; its rows are not worth less for that.
-    fused /= collection.rankings(queries[0])
+    fused[collection.has_vectors(queries[0])] /= 2
     best = collection.best(fused, limit)
-    scores = _falling(closeness[best])
+    compared = collection.has_vectors(queries[0])[best]
+    scores = _falling(np.max([near.of(best, compared) for near in nearness], axis=0))
     return [Found(*collection.place(int(row)), score) for row, score in zip(best, scores, strict=True)]
+
+
+class _Nearness(Struct, frozen=True):
+    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, -inf for no vector."""
+
+    words: NDArray[np.float32]
+    whole: float
+    cosines: NDArray[np.float32]
+
+    def of(self, rows: NDArray[np.int64], compared: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """From 0 to 1: the mean of a row's share of the words and its cosine; its share alone if nothing `compared`."""
+        share = np.minimum(self.words[rows] / np.float32(self.whole or 1), 1)
+        both: NDArray[np.float32] = np.where(compared, (share + np.clip(self.cosines[rows], 0, 1)) / 2, share)
+        return both
 
 
 class _Collection:
@@ -79,13 +91,9 @@ class _Collection:
             masks = [np.append(mask(where, store.columns), False) for store in stores]
             self.allowed = _whole([one[store.file_of] for one, store in zip(masks, stores, strict=True)])
 
-    def words(self, query: Query) -> tuple[NDArray[np.float32], float]:
+    def nearness(self, query: Query) -> _Nearness:
         found = score_words(self._postings, self._live, unpack(term_counts(query.text)))
-        return found.scores, found.whole
-
-    def cosines(self, query: Query) -> NDArray[np.float32]:
-        """Of each row, 0 where there is no vector to compare."""
-        found = np.zeros(len(self._live), np.float32)
+        cosines = np.full(len(self._live), _NO_COSINE, np.float32)
         start = 0
         for store in self._stores:
             vector = _vector(store, query)
@@ -93,25 +101,25 @@ class _Collection:
                 if vector is not None and segment.vectors is not None:
                     # Not `matmul`: its library's threads wait for each other, which on busy cores takes 100 times
                     # as long; on quiet ones both take what reading the memory takes.
-                    np.einsum("ij,j->i", segment.vectors, vector, out=found[start : start + segment.rows])
+                    np.einsum("ij,j->i", segment.vectors, vector, out=cosines[start : start + segment.rows])
                 start += segment.rows
-        return found
+        return _Nearness(found.scores, found.whole, cosines)
 
-    def spaces(self, query: Query) -> list[NDArray[np.bool_]]:
-        """The rows of each space that the query has a vector in: cosines of two spaces are not compared."""
-        known = dict.fromkeys(store.embedding for store in self._stores if _vector(store, query) is not None)
-        return [self._each([store.embedding == space for store in self._stores]) for space in known]
+    def rankings(self, query: Query, near: _Nearness) -> Iterator[NDArray[np.int64]]:
+        """The best rows by words, and by vectors of each space: cosines of two spaces are not compared."""
+        yield self.best(near.words)
+        spaces = dict.fromkeys(store.embedding for store in self._stores if _vector(store, query) is not None)
+        for space in spaces:
+            inside = self._each([store.embedding == space for store in self._stores])
+            cosines = near.cosines if inside.all() else np.where(inside, near.cosines, _NO_COSINE)
+            yield self.best(cosines, above=_NO_COSINE)
 
     def has_vectors(self, query: Query) -> NDArray[np.bool_]:
         return self._each([_vector(store, query) is not None for store in self._stores])
 
-    def rankings(self, query: Query) -> NDArray[np.float32]:
-        """In how many rankings a row takes part."""
-        return np.where(self.has_vectors(query), np.float32(2), np.float32(1))
-
-    def best(self, scores: NDArray[np.float32], limit: int = SEARCH_DEPTH) -> NDArray[np.int64]:
-        """The allowed rows of the highest scores above zero, best first."""
-        rows = np.flatnonzero(self.allowed & (scores > 0))
+    def best(self, scores: NDArray[np.float32], limit: int = SEARCH_DEPTH, *, above: float = 0.0) -> NDArray[np.int64]:
+        """The allowed rows of the highest scores `above` that, best first."""
+        rows = np.flatnonzero(self.allowed & (scores > above))
         if len(rows) > limit:
             least = np.partition(scores[rows], len(rows) - limit)[len(rows) - limit]
             rows = rows[scores[rows] >= least]
@@ -141,14 +149,6 @@ def _vector(store: StoreIndex, query: Query) -> NDArray[np.float32] | None:
 
 def _whole(parts: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     return np.concatenate([np.empty(0, np.bool_), *parts])
-
-
-def _closeness(
-    words: NDArray[np.float32], cosines: NDArray[np.float32], compared: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """How near a row is to a query by itself, from 0 to 1: the mean of its share of the words and its cosine."""
-    near = np.clip(cosines, 0, 1)
-    return np.where(compared, (words + near) / 2, words).astype(np.float32)
 
 
 def _falling(closeness: NDArray[np.float32]) -> list[float]:

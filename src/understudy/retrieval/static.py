@@ -9,13 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 import splintr
-from msgspec import Struct
 from numpy.typing import NDArray
 
 from understudy.core.limits import STATIC_BATCH_CHARACTERS
+from understudy.retrieval.safetensors import read_tensors
 
 __all__ = ["DIMENSIONS", "MODEL", "TOKENIZER_FILE", "VECTORS_FILE", "StaticModel", "has_weights"]
 
@@ -25,21 +24,11 @@ VECTORS_FILE: Final = "wordllama-l2-supercat-256.safetensors"
 TOKENIZER_FILE: Final = "wordllama-l2-supercat-tokenizer.json"
 
 _TENSOR: Final = "embedding.weight"
-_HEAD_BYTES_MAX: Final = 64 * 1024
 
 
 def has_weights(directory: Path) -> bool:
     """Whether the model's two files are there, good or not."""
     return all((directory / name).is_file() for name in (VECTORS_FILE, TOKENIZER_FILE))
-
-
-class _Tensor(Struct, frozen=True):
-    dtype: str
-    shape: tuple[int, int]
-    data_offsets: tuple[int, int]
-
-
-_HEAD: Final = msgspec.json.Decoder(dict[str, _Tensor])
 
 
 class StaticModel:
@@ -59,7 +48,10 @@ class StaticModel:
         path = directory / TOKENIZER_FILE
         if not path.is_file():
             raise FileNotFoundError(str(path))
-        return cls(rows, splintr.from_json(os.fspath(path)))
+        tokenizer = splintr.from_json(os.fspath(path))
+        if tokenizer.vocab_size > len(rows):
+            raise ValueError(f"{VECTORS_FILE} does not hold the vectors of all tokens")
+        return cls(rows, tokenizer)
 
     def embed(self, texts: Sequence[str]) -> list[bytes]:
         sums: list[NDArray[np.float32]] = []
@@ -95,11 +87,10 @@ class StaticModel:
         # A line's end is a token of its own, and would pull each text towards all others.
         plain = [" ".join(text.split()) for text in texts]
         encodable = [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in plain]
-        flat, cuts = self._tokenizer.encode_batch_flat(encodable)
-        ids = np.frombuffer(flat, "<u4")
-        bounds = np.frombuffer(cuts, "<u8").astype(np.int64)
+        # One by one: the tokenizer's threads for many texts at once are not there in a fork, which would wait for ever.
+        flat = [np.frombuffer(self._tokenizer.encode_flat(text), "<u4") for text in encodable]
         # The tokenizer begins every text with the token of a beginning, which says nothing of it.
-        return [self._rows[ids[start + 1 : end]].sum(axis=0) for start, end in pairwise(bounds)]
+        return [self._rows[ids[1:]].sum(axis=0) for ids in flat]
 
 
 def _packed(sums: Sequence[NDArray[np.float32]]) -> list[bytes]:
@@ -111,19 +102,7 @@ def _packed(sums: Sequence[NDArray[np.float32]]) -> list[bytes]:
 
 
 def _rows(path: Path) -> NDArray[np.float32]:
-    """The one tensor of a safetensors file: 8 bytes that say how long the JSON head is, the head, the numbers."""
-    with path.open("rb") as file:
-        head_bytes = int.from_bytes(file.read(8), "little")
-        if not 0 < head_bytes <= _HEAD_BYTES_MAX:
-            raise ValueError(f"{path.name} is no safetensors file")
-        try:
-            tensor = _HEAD.decode(file.read(head_bytes))[_TENSOR]
-        except (msgspec.MsgspecError, KeyError) as error:
-            raise ValueError(f"{path.name} does not hold the vectors of tokens") from error
-        if tensor.dtype != "F16" or tensor.shape[1] != DIMENSIONS:
-            raise ValueError(f"{path.name} holds vectors of another kind")
-        file.seek(8 + head_bytes + tensor.data_offsets[0])
-        numbers = np.fromfile(file, "<f2", count=tensor.shape[0] * tensor.shape[1])
-    if len(numbers) != tensor.shape[0] * tensor.shape[1]:
-        raise ValueError(f"{path.name} is cut off")
-    return numbers.reshape(tensor.shape).astype(np.float32)
+    rows = read_tensors(path).get(_TENSOR)
+    if rows is None or rows.ndim != 2 or rows.shape[1] != DIMENSIONS:
+        raise ValueError(f"{path.name} does not hold the vectors of tokens")
+    return rows

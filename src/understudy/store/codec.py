@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from understudy.core.run.state import Progress, RunSettings
+from understudy.core.run.state import Note, Progress, RunSettings
 from understudy.ports import Given
 from understudy.wire.assistants import Assistant
 from understudy.wire.files import File
@@ -26,6 +26,7 @@ decode_file: Final = msgspec.json.Decoder(File).decode
 decode_upload: Final = msgspec.json.Decoder(Upload).decode
 decode_part: Final = msgspec.json.Decoder(UploadPart).decode
 decode_settings: Final = msgspec.json.Decoder(RunSettings).decode
+decode_notes: Final = msgspec.json.Decoder(dict[str, Note]).decode
 decode_progress: Final = msgspec.json.Decoder(Progress).decode
 decode_vector_store: Final = msgspec.json.Decoder(VectorStore).decode
 decode_store_file: Final = msgspec.json.Decoder(VectorStoreFile).decode

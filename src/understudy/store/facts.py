@@ -1,15 +1,15 @@
 """The log of a run's facts, and the rows of steps and messages that facts change."""
 # ruff: noqa: S608 - only constants of this package are put into SQL
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
-from understudy.core.limits import FACTS_PER_RUN_MAX
-from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, RunFact, RunState, StepFact
+from understudy.core.limits import FACTS_PER_RUN_MAX, TURNS_PER_RUN_MAX
+from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, Note, RunFact, RunState, StepFact
 from understudy.ports import LoggedFact
-from understudy.store.codec import decode_step, encode
+from understudy.store.codec import decode_notes, decode_step, encode
 from understudy.store.messages import discard_message, insert_run_message, replace_run_message
 from understudy.store.operations import Op, Query, all_rows
 from understudy.wire.messages import Message
@@ -20,6 +20,8 @@ _INSERT_STEP = "INSERT INTO steps (id, run_id, status, body) VALUES (?, ?, ?, ?)
 _UPDATE_STEP = "UPDATE steps SET status = ?, body = ? WHERE run_id = ? AND id = ?"
 _DELETE_STEP = "DELETE FROM steps WHERE run_id = ? AND id = ?"
 _STEPS = "SELECT seq, body FROM steps WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+_NOTE_STEP = "UPDATE steps SET notes = ? WHERE run_id = ? AND id = ?"
+_NOTES = "SELECT id, notes FROM steps WHERE run_id = ? AND notes IS NOT NULL ORDER BY seq LIMIT ?"
 
 # A fact's `place` is its run's `seq` and its own in one number: the log needs no index, and grows at its end only.
 # Facts that follow each other and say the same, as `created` and `queued` do, have one row: the last one's, with the
@@ -76,7 +78,9 @@ def changes(before: RunState, after: RunState, facts: Sequence[Fact]) -> Changes
     return Changes(steps=steps, messages=messages, discarded=discarded)
 
 
-def write_changes(before: RunState, after: RunState, facts: Sequence[Fact], message_tokens: int) -> Op[None]:
+def write_changes(
+    before: RunState, after: RunState, facts: Sequence[Fact], message_tokens: int, notes: Mapping[str, Note]
+) -> Op[None]:
     """`before` has rows already; what is not in it is new. `message_tokens` belong to a message that ends here."""
     changed = changes(before, after, facts)
     for gone in changed.discarded:
@@ -89,6 +93,8 @@ def write_changes(before: RunState, after: RunState, facts: Sequence[Fact], mess
             yield Query(_UPDATE_STEP, (step.status, encode(step), step.run_id, step.id))
         else:
             yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)))
+    if notes and before.step is not None:
+        yield Query(_NOTE_STEP, (encode(notes), after.run.id, before.step.id))
     begun = None if before.open_message is None else before.open_message.id
     for message in changed.messages.values():
         tokens = 0 if message.status == "in_progress" else message_tokens
@@ -142,6 +148,12 @@ def prune(ended_by: int, limit: int) -> Op[bool]:
 def steps(run_id: str) -> Op[Sequence[RunStep]]:
     rows = yield from all_rows(_STEPS, run_id)
     return [decode_step(body) for _, body in rows]
+
+
+def notes(run_id: str) -> Op[Mapping[str, Mapping[str, Note]]]:
+    # A run has at most as many turns as are allowed, each with at most one step of calls.
+    rows = yield Query(_NOTES, (run_id, TURNS_PER_RUN_MAX))
+    return {step_id: decode_notes(body) for step_id, body in rows}
 
 
 def _logged(fact: Fact) -> tuple[str, bytes]:

@@ -47,6 +47,9 @@ class PostgresStore(RowStore):
         async with self._connection() as connection:
             return await drive(connection, operation)
 
+    async def _read_long(self, operation: Op[T]) -> T:
+        return await self._read(operation)
+
     async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
         # In a task of its own: a caller who goes away in the middle leaves neither a connection nor `then` behind.
         return await asyncio.shield(self._settle(operation, then))

@@ -1,11 +1,12 @@
 """`ports.Store` on any engine that can run operations: which operation answers which call."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from understudy.core.ids import Kind, ProjectId, RunId, ThreadId
+from understudy.core.run.state import Note
 from understudy.ports import (
     Append,
     Appended,
@@ -147,6 +148,9 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     async def steps(self, run_id: RunId) -> Sequence[RunStep]:
         return await self._read(facts.steps(run_id))
+
+    async def notes(self, run_id: RunId) -> Mapping[str, Mapping[str, Note]]:
+        return await self._read(facts.notes(run_id))
 
     async def facts(self, run_id: RunId, *, after_seq: int, limit: int) -> Sequence[LoggedFact]:
         return await self._read(facts.facts(run_id, after_seq, limit))

@@ -86,7 +86,7 @@ def add_run(new: NewRun) -> Op[Begun]:
         if new.attached is not None:
             yield from attach_to_thread(new.project, run.thread_id, new.attached)
     yield from note_assistant(run.thread_id, run.assistant_id)
-    yield from write_changes(RunState(run=run), begun.after, begun.facts, 0)
+    yield from write_changes(RunState(run=run), begun.after, begun.facts, 0, {})
     return Begun(seq=(yield from log_facts(seq, 0, begun.facts)), waits=winner != run.id)
 
 
@@ -143,7 +143,7 @@ def append(append: Append) -> Op[Appended]:
         run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
         yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
-    yield from write_changes(append.before, written.after, written.facts, append.message_tokens)
+    yield from write_changes(append.before, written.after, written.facts, append.message_tokens, append.notes)
     yield from log_facts(seq, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.
     released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None

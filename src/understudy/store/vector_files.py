@@ -97,7 +97,8 @@ def _names(project: str, file_ids: Sequence[str], at: int) -> Op[Mapping[str, st
     names: dict[str, str] = {}
     for start in range(0, len(file_ids), BATCH_ROWS_MAX):
         wanted = file_ids[start : start + BATCH_ROWS_MAX]
-        rows = yield Query(_NAMES.format(marks=marks(len(wanted))), (project, at, *wanted))
+        # Held, so that none is deleted before its place in the store can be found by who deletes it.
+        rows = yield Query(_NAMES.format(marks=marks(len(wanted))), (project, at, *wanted), locks=True)
         names |= {id_: decode_file(body).filename for id_, body in rows}
     for file_id in file_ids:
         if file_id not in names:

@@ -41,7 +41,8 @@ class VectorRowStore(VectorRows, Protocol):
     async def _read(self, operation: Op[T]) -> T: ...
 
     async def _read_long(self, operation: Op[T]) -> T:
-        """A read that may take seconds, so that nothing else waits for it."""
+        """A read that may take seconds, for engines that would keep others waiting."""
+        return await self._read(operation)
 
     async def _write(self, operation: Callable[[], Op[T]]) -> T: ...
 

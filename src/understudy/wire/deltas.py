@@ -9,12 +9,31 @@ from typing import Literal, TypeAlias
 from msgspec import UNSET, UnsetType
 
 from understudy.wire.base import Object
-from understudy.wire.messages import Annotation
+from understudy.wire.messages import FileCitationTarget, FilePathTarget, ImageFile
+from understudy.wire.steps import ImageOutputFile
+
+
+class FileCitationDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="file_citation"):
+    index: int
+    text: str
+    start_index: int
+    end_index: int
+    file_citation: FileCitationTarget
+
+
+class FilePathDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="file_path"):
+    index: int
+    text: str
+    start_index: int
+    end_index: int
+    file_path: FilePathTarget
 
 
 class TextDeltaValue(Object, frozen=True, kw_only=True):
-    value: str
-    annotations: list[Annotation] | UnsetType = UNSET
+    """Annotations come with the piece of text that their markers are in."""
+
+    value: str | UnsetType = UNSET
+    annotations: list[FileCitationDelta | FilePathDelta] | UnsetType = UNSET
 
 
 class TextDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="text"):
@@ -27,8 +46,15 @@ class RefusalDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="ref
     refusal: str
 
 
+class ImageFileDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="image_file"):
+    """Whole in one delta."""
+
+    index: int
+    image_file: ImageFile
+
+
 class ContentDelta(Object, frozen=True, kw_only=True):
-    content: list[TextDelta | RefusalDelta]
+    content: list[TextDelta | RefusalDelta | ImageFileDelta]
 
 
 class MessageDelta(Object, frozen=True, kw_only=True):
@@ -43,16 +69,49 @@ class FunctionDeltaValue(Object, frozen=True, kw_only=True):
     output: UnsetType | None = UNSET
 
 
-class FunctionCallDelta(Object, frozen=True, kw_only=True):
+class FunctionCallDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="function"):
     index: int
     id: str | UnsetType = UNSET
-    type: Literal["function"] = "function"
     function: FunctionDeltaValue
+
+
+class NoDeltaValue(Object, frozen=True, kw_only=True):
+    """`{}`: "always an empty object", as the specification has it; what was found is in the completed step."""
+
+
+class FileSearchCallDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="file_search"):
+    index: int
+    id: str
+    file_search: NoDeltaValue = NoDeltaValue()
+
+
+class LogsOutputDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="logs"):
+    index: int
+    logs: str
+
+
+class ImageOutputDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="image"):
+    index: int
+    image: ImageOutputFile
+
+
+class CodeDeltaValue(Object, frozen=True, kw_only=True):
+    input: str | UnsetType = UNSET
+    outputs: list[LogsOutputDelta | ImageOutputDelta] | UnsetType = UNSET
+
+
+class CodeInterpreterCallDelta(Object, frozen=True, kw_only=True, tag_field="type", tag="code_interpreter"):
+    index: int
+    id: str | UnsetType = UNSET
+    code_interpreter: CodeDeltaValue
+
+
+CallDelta: TypeAlias = FunctionCallDelta | FileSearchCallDelta | CodeInterpreterCallDelta
 
 
 class ToolCallsDelta(Object, frozen=True, kw_only=True):
     type: Literal["tool_calls"] = "tool_calls"
-    tool_calls: list[FunctionCallDelta]
+    tool_calls: list[CallDelta]
 
 
 class StepDetailsDelta(Object, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from understudy.wire.base import Body, Metadata, Object
 from understudy.wire.tools import CodeInterpreterTool
@@ -68,7 +68,12 @@ class UpdateMessage(Body, frozen=True, kw_only=True):
 
 
 class FileCitationTarget(Object, frozen=True, kw_only=True):
+    """All but `file_id` are an addition of ours, behind a setting. `page` counts from 1."""
+
     file_id: str
+    quote: str | UnsetType = UNSET
+    page: int | UnsetType = UNSET
+    filename: str | UnsetType = UNSET
 
 
 class FileCitation(Object, frozen=True, kw_only=True, tag_field="type", tag="file_citation"):

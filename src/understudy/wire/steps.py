@@ -61,10 +61,14 @@ class ResultText(Object, frozen=True, kw_only=True):
 
 
 class FileSearchResult(Object, frozen=True, kw_only=True):
+    """`content` is there when a request asks to include it. `quote` and `page` are ours, behind a setting."""
+
     file_id: str
     file_name: str
     score: float
     content: list[ResultText] | UnsetType = UNSET
+    quote: str | UnsetType = UNSET
+    page: int | UnsetType = UNSET
 
 
 class FileSearchOutcome(Object, frozen=True, kw_only=True):

@@ -18,10 +18,14 @@ from understudy.core.chat.assemble import (
     TurnTooLarge,
 )
 from understudy.core.chat.deltas import message_delta, step_delta
+from understudy.core.chat.step_calls import StepCalls
 from understudy.core.limits import CALLS_PER_TURN_MAX, COMPLETION_BYTES_MAX
+from understudy.core.run.state import RunSettings
 from understudy.wire.chat import Chunk, ChunkChoice, ChunkDelta, ChunkFunction, ChunkToolCall, ChunkUsage
 from understudy.wire.messages import RefusalPart, TextPart, TextValue
 from understudy.wire.runs import Usage
+
+CALLS = StepCalls(RunSettings(model="gpt-4o", instructions="", tools=[]), ())
 
 
 def new_turn(*, one_call: bool = False) -> Turn:
@@ -62,7 +66,8 @@ def read_by_a_client(pieces: Iterable[Piece]) -> tuple[list[dict[str, object]], 
             case TextPiece() | RefusalPiece():
                 messages.append(msgspec.to_builtins(message_delta("msg_1", piece))["delta"])
             case CallStarted() | CallArguments():
-                steps.append(msgspec.to_builtins(step_delta("step_1", piece))["delta"]["step_details"])
+                delta = step_delta("step_1", *CALLS.deltas(piece))
+                steps.append(msgspec.to_builtins(delta)["delta"]["step_details"])
     return (
         without_index(accumulated(messages).get("content", [])),
         without_index(accumulated(steps).get("tool_calls", [])),

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from support.decisions import AT, CALLS, INPUTS, OUTPUTS, TEXT, USAGE, new_run, outcome, state
+from support.decisions import AT, CALLS, FOUND, INPUTS, OUTPUTS, TEXT, USAGE, new_run, outcome, state
 from understudy.core.errors import Conflict
-from understudy.core.run.inputs import Input, ModelCalls, ModelStopped, ToolOutputs
+from understudy.core.run.inputs import Input, ModelCalls, ModelStopped, Stopped, ToolOutputs
 from understudy.core.run.machine import ACTIVE, TERMINAL, Superseded, decide, evolve
 from understudy.core.run.state import Discarded, MessageFact, RunFact, RunState, StepFact
 from understudy.wire.runs import ToolOutput, Usage
@@ -94,6 +94,39 @@ def test_a_text_before_calls_that_were_made_in_full_is_no_longer_discarded() -> 
 def test_a_lost_worker_of_a_run_that_is_being_cancelled_leaves_what_was_said_in_full() -> None:
     facts = decide(state("cancelling, calls open after text"), INPUTS["WorkerLost"]).facts
     assert facts[0] == Discarded(step_ids=("step_B",))
+
+
+def test_the_tokens_of_a_turn_whose_tools_are_at_work_are_counted_once_whatever_comes() -> None:
+    for then in ("ToolsFinished (search)", "ModelFailed", "Expire"):
+        decision = decide(state("in_progress, search at work"), INPUTS[then])
+        (step,) = [fact.step for fact in decision.facts if isinstance(fact, StepFact)]
+        assert step.usage == decision.after.progress.usage == USAGE, then
+    cancelled = decide(state("cancelling, search at work"), INPUTS["Stopped"])
+    assert [fact.step.usage for fact in cancelled.facts if isinstance(fact, StepFact)] == [USAGE]
+    assert cancelled.after.run.usage == USAGE
+
+
+@pytest.mark.parametrize("name", ["in_progress, search at work", "in_progress, search at work after text"])
+def test_a_turn_whose_tools_were_at_work_is_lost_as_if_it_had_never_begun(name: str) -> None:
+    assert decide(state(name), INPUTS["WorkerLost"]).after == state("in_progress")
+
+
+def test_only_functions_are_required_of_a_client() -> None:
+    waiting = state("requires_action, search made")
+    assert waiting.run.required_action is not None
+    assert [call.id for call in waiting.run.required_action.submit_tool_outputs.tool_calls] == ["call_p", "call_q"]
+    step = decide(waiting, INPUTS["ToolOutputs"]).facts[0]
+    assert isinstance(step, StepFact)
+    assert isinstance(step.step.step_details, ToolCalls)
+    assert step.step.step_details.tool_calls[0] == FOUND
+    assert step.step.usage == USAGE
+
+
+def test_a_cancelled_search_keeps_what_it_had_found() -> None:
+    happened = Stopped(at=AT + 7, calls=(FOUND,))
+    step = decide(state("cancelling, search at work"), happened).facts[0]
+    assert isinstance(step, StepFact)
+    assert step.step.step_details == ToolCalls(tool_calls=[FOUND])
 
 
 @pytest.mark.parametrize("got", [(), OUTPUTS[:1], (*OUTPUTS, OUTPUTS[0]), (ToolOutput(tool_call_id="call_x"),)])

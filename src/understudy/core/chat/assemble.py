@@ -10,19 +10,25 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from understudy.core.chat.citations import Citable, Citations, Cited
 from understudy.core.limits import CALLS_PER_TURN_MAX, COMPLETION_BYTES_MAX
 from understudy.wire.chat import Chunk, ChunkDelta, ChunkFunction, ChunkToolCall, ChunkUsage
-from understudy.wire.messages import Part, RefusalPart, TextPart, TextValue
+from understudy.wire.messages import Annotation, Part, RefusalPart, TextPart, TextValue
 from understudy.wire.runs import Usage
 from understudy.wire.steps import FunctionCall, FunctionOutcome
 
 
 class TextPiece(Struct, frozen=True):
-    """`index` is the content part's place in its message; `first` is true once per part."""
+    """`index` is the content part's place in its message; `first` is true once per part.
+
+    `annotations` are of the markers in `value`; the part has had `annotated` of them before.
+    """
 
     value: str
     index: int
     first: bool
+    annotations: Sequence[Annotation] = ()
+    annotated: int = 0
 
 
 class RefusalPiece(Struct, frozen=True):
@@ -71,13 +77,17 @@ class Turn:
     begin, and cannot be opened again. `late_characters` counts what was lost, without white space.
 
     With `one_call` the first call is kept and all others are left out. A call that never got a name is left out too:
-    nobody could answer it.
+    nobody could answer it. With `citable` the markers of citations in the text get their annotations.
     """
 
-    def __init__(self, *, new_call_id: Callable[[], str], one_call: bool = False) -> None:
+    def __init__(
+        self, *, new_call_id: Callable[[], str], one_call: bool = False, citable: Citable | None = None
+    ) -> None:
         self._new_call_id = new_call_id
         self._one_call = one_call
-        self._parts: list[tuple[Literal["text", "refusal"], list[str]]] = []
+        self._citable = citable
+        self._parts: list[_Part] = []  # those of which something was handed out
+        self._part: _Part | None = None  # the one that text is added to
         self._calls: list[_Call] = []
         self._front = 0  # the call that is being handed out; those after it wait until it is whole
         self._started: list[_Call] = []
@@ -89,10 +99,7 @@ class Turn:
 
     @property
     def content(self) -> tuple[Part, ...]:
-        return tuple(
-            TextPart(text=TextValue(value="".join(values))) if kind == "text" else RefusalPart(refusal="".join(values))
-            for kind, values in self._parts
-        )
+        return tuple(part.content() for part in self._parts)
 
     @property
     def calls(self) -> tuple[FunctionCall, ...]:
@@ -143,10 +150,11 @@ class Turn:
             self.late_characters += len("".join(((delta.content or "") + (delta.refusal or "")).split()))
         else:
             if delta.content:
-                pieces.append(self._add_text("text", delta.content))
+                pieces += self._add_text("text", delta.content)
             if delta.refusal:
-                pieces.append(self._add_text("refusal", delta.refusal))
+                pieces += self._add_text("refusal", delta.refusal)
         if delta.tool_calls:
+            pieces += self._end_part()
             pieces += self._release(ended=False)
         if choice.finish_reason:
             self.finish_reason = choice.finish_reason
@@ -154,16 +162,35 @@ class Turn:
 
     def finish(self) -> Sequence[Piece]:
         """The pieces that were held back. No chunk follows."""
-        return self._release(ended=True)
+        return [*self._end_part(), *self._release(ended=True)]
 
-    def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Piece:
-        first = not self._parts or self._parts[-1][0] != kind
+    def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Sequence[Piece]:
+        part = self._part
+        if part is None or part.kind != kind:
+            ended = self._end_part()
+            citations = None if self._citable is None or kind == "refusal" else Citations(self._citable)
+            self._part = _Part(kind, citations)
+            return [*ended, *self._hand_out(self._part, self._part.cited(value))]
+        return self._hand_out(part, part.cited(value))
+
+    def _end_part(self) -> Sequence[Piece]:
+        part, self._part = self._part, None
+        if part is None or part.citations is None:
+            return ()
+        return self._hand_out(part, part.citations.finish())
+
+    def _hand_out(self, part: "_Part", cited: Cited) -> Sequence[Piece]:
+        if not cited.value:
+            return ()
+        first = not part.values
         if first:
-            self._parts.append((kind, []))
-        self._parts[-1][1].append(value)
-        index = len(self._parts) - 1
-        piece = TextPiece if kind == "text" else RefusalPiece
-        return piece(value, index, first)
+            self._parts.append(part)
+        index, annotated = len(self._parts) - 1, len(part.annotations)
+        part.values.append(cited.value)
+        part.annotations += cited.annotations
+        if part.kind == "refusal":
+            return (RefusalPiece(cited.value, index, first),)
+        return (TextPiece(cited.value, index, first, cited.annotations, annotated),)
 
     def _add_call(self, part: ChunkToolCall) -> None:
         function = part.function or ChunkFunction()
@@ -214,6 +241,25 @@ def _size_bytes(value: str | None) -> int:
     if not value:
         return 0
     return len(value) if value.isascii() else len(value.encode())
+
+
+class _Part:
+    """A part of the message: what was handed out of it."""
+
+    def __init__(self, kind: Literal["text", "refusal"], citations: Citations | None) -> None:
+        self.kind = kind
+        self.citations = citations
+        self.values: list[str] = []
+        self.annotations: list[Annotation] = []
+
+    def cited(self, value: str) -> Cited:
+        return Cited(value) if self.citations is None else self.citations.feed(value)
+
+    def content(self) -> Part:
+        value = "".join(self.values)
+        if self.kind == "refusal":
+            return RefusalPart(refusal=value)
+        return TextPart(text=TextValue(value=value, annotations=[*self.annotations]))
 
 
 class _Call:

@@ -9,7 +9,9 @@ from typing import Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
+from understudy.core.chat.offers import BuiltInKind, Offer
 from understudy.core.limits import (
     COMPLETION_RESERVE_TOKENS,
     IMAGE_AUTO_TOKENS,
@@ -17,13 +19,33 @@ from understudy.core.limits import (
     IMAGE_LOW_TOKENS,
     MESSAGE_OVERHEAD_TOKENS,
 )
-from understudy.core.run.state import RunSettings
+from understudy.core.run.state import Note, RunSettings
 from understudy.wire.base import JsonObject
 from understudy.wire.chat import ChatCalledFunction, ChatFunction, ChatMessage, ChatRequest, ChatTool, ChatToolCall
-from understudy.wire.messages import Detail, ImageFilePart, ImageUrlPart, Message, Part, RefusalPart, TextPart
+from understudy.wire.messages import (
+    Detail,
+    FileCitation,
+    ImageFilePart,
+    ImageUrlPart,
+    Message,
+    Part,
+    RefusalPart,
+    TextPart,
+    TextValue,
+)
 from understudy.wire.runs import Run, Truncation, Usage
-from understudy.wire.steps import FunctionCall, MessageCreation, RunStep, ToolCall, ToolCalls
+from understudy.wire.steps import (
+    CodeInterpreterCall,
+    FileSearchCall,
+    FunctionCall,
+    MessageCreation,
+    RunStep,
+    ToolCall,
+    ToolCalls,
+)
 from understudy.wire.tools import (
+    ChooseCodeInterpreter,
+    ChooseFileSearch,
     ChooseFunction,
     FunctionTool,
     JsonObjectFormat,
@@ -46,20 +68,23 @@ class Window(Struct, frozen=True, kw_only=True):
     """What was read of a thread for one run. The run's own messages are in `own_messages` and nowhere else.
 
     `recent` holds the newest messages, oldest first, without a gap; as far back as `Reach` asked for. `head` holds
-    the thread's oldest ones, and may repeat messages of `recent`. `own` is all of this run's steps, oldest first.
+    the thread's oldest ones, and may repeat messages of `recent`. `own` is all of this run's steps, oldest first;
+    `notes` are of their calls of built-in tools, by step and call.
     """
 
     head: Sequence[Entry] = ()
     recent: Sequence[Entry] = ()
     own: Sequence[RunStep] = ()
     own_messages: Mapping[str, Message] = {}
+    notes: Mapping[str, Mapping[str, Note]] = {}
 
 
 class Prompt(Struct, frozen=True):
-    """A request, and the estimate of its prompt's tokens before any correction."""
+    """A request, and the estimate of its prompt's tokens before any correction; `fixed` of them can not be dropped."""
 
     request: ChatRequest
     tokens: int
+    fixed: int = 0
 
 
 class Spent(Struct, frozen=True):
@@ -79,11 +104,12 @@ def compose(
     context_window_tokens: int,
     count: Callable[[str], int],
     images: Mapping[str, str] | None = None,
+    offers: Sequence[Offer] = (),
 ) -> Prompt | Spent:
     """The request of the run's next model turn.
 
     `turns` is the number of model turns the run has had, `spent` what they cost. `images` maps file ids to URLs that
-    a model server can read; an image file that is not in it is named in words.
+    a model server can read; an image file that is not in it is named in words. `offers` are the built-in tools.
 
     When even the newest user message and the run's own rounds are more than the window, they are sent all the same:
     the model server knows its window better than we do.
@@ -92,10 +118,11 @@ def compose(
     if completion_left is not None and completion_left < 1:
         return Spent("max_completion_tokens")
     resolved = images or {}
-    tools = _tools(settings)
+    tools = [*_functions(settings), *(ChatTool(function=offer.function) for offer in offers)]
+    names = {offer.kind: offer.function.name for offer in offers}
     response_format = _response_format(settings)
     system = [ChatMessage(role="system", content=settings.instructions)] if settings.instructions else []
-    own = _own_rounds(window, resolved)
+    own = _own_rounds(window, resolved, names)
 
     fixed_tokens = sum(_chat_message_tokens(message, count) for message in [*system, *own])
     fixed_tokens += sum(count(msgspec.json.encode(part).decode()) for part in (tools, response_format) if part)
@@ -107,12 +134,15 @@ def compose(
     prompt_left = _left(run.max_prompt_tokens, spent.prompt_tokens)
     if prompt_left is not None and max(tokens, 1) > int(prompt_left / correction):
         return Spent("max_prompt_tokens")
-    thread = [ChatMessage(role=entry.message.role, content=_content(entry.message, resolved)) for entry in kept]
+    thread = [
+        ChatMessage(role=entry.message.role, content=_content(_without_markers(entry.message), resolved))
+        for entry in kept
+    ]
     request = ChatRequest(
         model=settings.model,
         messages=[*system, *thread, *own],
         tools=tools or UNSET,
-        tool_choice=_tool_choice(settings.tool_choice, turns) if tools else UNSET,
+        tool_choice=_tool_choice(settings.tool_choice, turns, names) if tools else UNSET,
         parallel_tool_calls=_given(settings.parallel_tool_calls) if tools else UNSET,
         temperature=_given(settings.temperature),
         top_p=_given(settings.top_p),
@@ -120,7 +150,8 @@ def compose(
         response_format=response_format or UNSET,
         reasoning_effort=_given(settings.reasoning_effort),
     )
-    return Prompt(request, tokens)
+    newest = next((entry.tokens for entry in reversed(kept) if entry.message.role == "user"), 0)
+    return Prompt(request, tokens, fixed_tokens + newest)
 
 
 def prompt_budget(run: Run, spent: Usage, context_window_tokens: int, correction: float = 1.0) -> int:
@@ -249,7 +280,24 @@ def _shown(part: Part, role: Literal["user", "assistant"], images: Mapping[str, 
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
-def _own_rounds(window: Window, images: Mapping[str, str]) -> list[ChatMessage]:
+def _without_markers(message: Message) -> Message:
+    """A message of an earlier run without its citations: this run's model would see them point nowhere."""
+    if not any(isinstance(part, TextPart) and part.text.annotations for part in message.content):
+        return message
+    return replace(message, content=[_without_its_markers(part) for part in message.content])
+
+
+def _without_its_markers(part: Part) -> Part:
+    if not isinstance(part, TextPart):
+        return part
+    value = part.text.value
+    for annotation in sorted(part.text.annotations, key=lambda one: one.start_index, reverse=True):
+        if isinstance(annotation, FileCitation):
+            value = value[: annotation.start_index] + value[annotation.end_index :]
+    return TextPart(text=TextValue(value=value if value.strip() else part.text.value))
+
+
+def _own_rounds(window: Window, images: Mapping[str, str], names: Mapping[BuiltInKind, str]) -> list[ChatMessage]:
     """This run's messages and tool rounds. Text and the calls right after it came from one model turn: one message.
 
     Calls that were never answered are not shown: strict servers refuse a call without its output.
@@ -265,7 +313,8 @@ def _own_rounds(window: Window, images: Mapping[str, str]) -> list[ChatMessage]:
                     said = _content(message, images)
                     messages.append(ChatMessage(role="assistant", content=said))
             case ToolCalls(tool_calls=calls):
-                rounds = [shown for call in calls if (shown := _shown_call(call)) is not None]
+                notes = window.notes.get(step.id, {})
+                rounds = [shown for call in calls if (shown := _shown_call(call, notes, names)) is not None]
                 if rounds and _answered(step, calls):
                     if said is not UNSET:
                         messages.pop()
@@ -283,19 +332,27 @@ def _answered(step: RunStep, calls: Sequence[ToolCall]) -> bool:
     )
 
 
-def _shown_call(call: ToolCall) -> tuple[ChatToolCall, ChatMessage] | None:
-    """A call and its output. `None` for the built-in tools: the model is offered none of them."""
-    if not isinstance(call, FunctionCall):
-        return None
-    called = ChatCalledFunction(name=call.function.name, arguments=call.function.arguments)
-    output = ChatMessage(role="tool", tool_call_id=call.id, content=call.function.output or "")
-    return ChatToolCall(id=call.id, function=called), output
+def _shown_call(
+    call: ToolCall, notes: Mapping[str, Note], names: Mapping[BuiltInKind, str]
+) -> tuple[ChatToolCall, ChatMessage] | None:
+    """A call and its output, as the model wrote the one and was told the other. `None` where nothing is known of it."""
+    match call:
+        case FunctionCall(function=function):
+            name, arguments, output = function.name, function.arguments, function.output or ""
+        case FileSearchCall() | CodeInterpreterCall():
+            kind: BuiltInKind = "file_search" if isinstance(call, FileSearchCall) else "code_interpreter"
+            note = notes.get(call.id)
+            if note is None or kind not in names:
+                return None
+            name, arguments, output = names[kind], note.arguments, note.output
+    told = ChatMessage(role="tool", tool_call_id=call.id, content=output)
+    return ChatToolCall(id=call.id, function=ChatCalledFunction(name=name, arguments=arguments)), told
 
 
 # --- settings
 
 
-def _tools(settings: RunSettings) -> list[ChatTool]:
+def _functions(settings: RunSettings) -> list[ChatTool]:
     if settings.tool_choice == "none":
         return []
     return [_chat_tool(tool) for tool in settings.tools if isinstance(tool, FunctionTool)]
@@ -313,7 +370,9 @@ def _chat_tool(tool: FunctionTool) -> ChatTool:
     )
 
 
-def _tool_choice(choice: ToolChoice | None, turns: int) -> str | JsonObject | UnsetType:
+def _tool_choice(
+    choice: ToolChoice | None, turns: int, names: Mapping[BuiltInKind, str]
+) -> str | JsonObject | UnsetType:
     """A forced choice holds for the first turn only, or the run would call for ever."""
     match choice:
         case "auto":
@@ -321,9 +380,17 @@ def _tool_choice(choice: ToolChoice | None, turns: int) -> str | JsonObject | Un
         case "required" if turns == 0:
             return "required"
         case ChooseFunction(function=chosen) if turns == 0:
-            return {"type": "function", "function": {"name": chosen.name}}
-        case _:  # the built-in tools too: no function stands for them, so none can be forced
+            return _chosen(chosen.name)
+        case ChooseFileSearch() if turns == 0 and "file_search" in names:
+            return _chosen(names["file_search"])
+        case ChooseCodeInterpreter() if turns == 0 and "code_interpreter" in names:
+            return _chosen(names["code_interpreter"])
+        case _:
             return UNSET
+
+
+def _chosen(name: str) -> JsonObject:
+    return {"type": "function", "function": {"name": name}}
 
 
 def _response_format(settings: RunSettings) -> TextFormat | JsonObjectFormat | JsonSchemaFormat | None:

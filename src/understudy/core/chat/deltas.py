@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
-from understudy.core.chat.assemble import CallArguments, CallStarted, RefusalPiece, TextPiece
+from msgspec import UNSET, UnsetType
+
+from understudy.core.chat.assemble import RefusalPiece, TextPiece
+from understudy.core.chat.step_calls import whole_call
 from understudy.wire.deltas import (
+    CallDelta,
     ContentDelta,
-    FunctionCallDelta,
-    FunctionDeltaValue,
+    FileCitationDelta,
+    FilePathDelta,
+    ImageFileDelta,
     MessageDelta,
     RefusalDelta,
     RunStepDelta,
@@ -15,19 +20,47 @@ from understudy.wire.deltas import (
     TextDeltaValue,
     ToolCallsDelta,
 )
-from understudy.wire.messages import ImageFilePart, ImageUrlPart, Message, RefusalPart, TextPart
-from understudy.wire.steps import FunctionCall
+from understudy.wire.messages import (
+    Annotation,
+    FileCitation,
+    FilePath,
+    ImageFile,
+    ImageFilePart,
+    ImageUrlPart,
+    Message,
+    RefusalPart,
+    TextPart,
+)
+from understudy.wire.steps import ToolCall
 
 
 def message_delta(message_id: str, piece: TextPiece | RefusalPiece) -> MessageDelta:
     match piece:
-        case TextPiece(value=value, index=index, first=True):
-            part: TextDelta | RefusalDelta = TextDelta(index=index, text=TextDeltaValue(value=value, annotations=[]))
-        case TextPiece(value=value, index=index):
-            part = TextDelta(index=index, text=TextDeltaValue(value=value))
+        case TextPiece(value=value, index=index, first=first):
+            annotations: list[FileCitationDelta | FilePathDelta] | UnsetType = _annotations(piece)
+            text = TextDeltaValue(value=value, annotations=annotations if annotations or first else UNSET)
+            part: TextDelta | RefusalDelta = TextDelta(index=index, text=text)
         case RefusalPiece(value=value, index=index):
             part = RefusalDelta(index=index, refusal=value)
     return MessageDelta(id=message_id, delta=ContentDelta(content=[part]))
+
+
+def _annotations(piece: TextPiece) -> list[FileCitationDelta | FilePathDelta]:
+    """Numbered over their part."""
+    return [_annotation(number, one) for number, one in enumerate(piece.annotations, piece.annotated)]
+
+
+def _annotation(index: int, annotation: Annotation) -> FileCitationDelta | FilePathDelta:
+    text, start, end = annotation.text, annotation.start_index, annotation.end_index
+    match annotation:
+        case FileCitation(file_citation=target):
+            return FileCitationDelta(index=index, text=text, start_index=start, end_index=end, file_citation=target)
+        case FilePath(file_path=path):
+            return FilePathDelta(index=index, text=text, start_index=start, end_index=end, file_path=path)
+
+
+def image_delta(message_id: str, index: int, image: ImageFile) -> MessageDelta:
+    return MessageDelta(id=message_id, delta=ContentDelta(content=[ImageFileDelta(index=index, image_file=image)]))
 
 
 def empty_text_delta(message_id: str) -> MessageDelta:
@@ -35,15 +68,8 @@ def empty_text_delta(message_id: str) -> MessageDelta:
     return message_delta(message_id, TextPiece(value="", index=0, first=True))
 
 
-def step_delta(step_id: str, piece: CallStarted | CallArguments) -> RunStepDelta:
-    match piece:
-        case CallStarted(index=index, id=call_id, name=name):
-            call = FunctionCallDelta(
-                index=index, id=call_id, function=FunctionDeltaValue(name=name, arguments="", output=None)
-            )
-        case CallArguments(index=index, arguments=arguments):
-            call = FunctionCallDelta(index=index, function=FunctionDeltaValue(arguments=arguments))
-    return RunStepDelta(id=step_id, delta=StepDetailsDelta(step_details=ToolCallsDelta(tool_calls=[call])))
+def step_delta(step_id: str, *calls: CallDelta) -> RunStepDelta:
+    return RunStepDelta(id=step_id, delta=StepDetailsDelta(step_details=ToolCallsDelta(tool_calls=[*calls])))
 
 
 def whole_message_deltas(message: Message) -> list[MessageDelta]:
@@ -52,21 +78,17 @@ def whole_message_deltas(message: Message) -> list[MessageDelta]:
     for index, part in enumerate(message.content):
         match part:
             case TextPart(text=text):
-                deltas.append(message_delta(message.id, TextPiece(text.value, index, first=True)))
+                piece = TextPiece(text.value, index, first=True, annotations=text.annotations)
+                deltas.append(message_delta(message.id, piece))
             case RefusalPart(refusal=refusal):
                 deltas.append(message_delta(message.id, RefusalPiece(refusal, index, first=True)))
-            case ImageUrlPart() | ImageFilePart():
-                pass  # nothing that a model writes yet
+            case ImageFilePart(image_file=image):
+                deltas.append(image_delta(message.id, index, image))
+            case ImageUrlPart():
+                pass  # nothing that a run writes
     return deltas or [empty_text_delta(message.id)]
 
 
-def whole_calls_deltas(step_id: str, calls: Sequence[FunctionCall]) -> list[RunStepDelta]:
-    """What a step's calls were told in, each in two deltas: its name, then all of its arguments."""
-    return [
-        step_delta(step_id, piece)
-        for index, call in enumerate(calls)
-        for piece in (
-            CallStarted(index, call.id, call.function.name),
-            CallArguments(index, call.function.arguments),
-        )
-    ]
+def whole_calls_deltas(step_id: str, calls: Sequence[ToolCall]) -> list[RunStepDelta]:
+    """What a step's calls were told in: of a function its name, then all of its arguments; of a tool what it has."""
+    return [step_delta(step_id, delta) for index, call in enumerate(calls) for delta in whole_call(index, call)]

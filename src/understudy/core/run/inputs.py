@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from understudy.wire.messages import Part
 from understudy.wire.runs import RunErrorCode, ToolOutput, Usage
-from understudy.wire.steps import FunctionCall
+from understudy.wire.steps import ToolCall
 
 
 class Create(Struct, frozen=True, kw_only=True):
@@ -41,11 +41,11 @@ class ModelCalls(Struct, frozen=True, kw_only=True):
 
 
 class ModelStopped(Struct, frozen=True, kw_only=True):
-    """A model turn ended well: with text, or with calls for the client to answer."""
+    """A model turn ended well: with text, or with calls. Those of built-in tools are the worker's to make now."""
 
     at: int
     content: tuple[Part, ...] = ()
-    calls: tuple[FunctionCall, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
     usage: Usage = Usage()
 
 
@@ -55,7 +55,7 @@ class ModelTruncated(Struct, frozen=True, kw_only=True):
     at: int
     reason: Literal["max_prompt_tokens", "max_completion_tokens", "content_filter"]
     content: tuple[Part, ...] = ()
-    calls: tuple[FunctionCall, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
     usage: Usage = Usage()
 
 
@@ -66,7 +66,14 @@ class ModelFailed(Struct, frozen=True, kw_only=True):
     code: RunErrorCode
     message: str
     content: tuple[Part, ...] = ()
-    calls: tuple[FunctionCall, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
+
+
+class ToolsFinished(Struct, frozen=True, kw_only=True):
+    """The calls of built-in tools were made. `calls` is all of the turn's, those of functions still without output."""
+
+    at: int
+    calls: tuple[ToolCall, ...]
 
 
 class ToolOutputs(Struct, frozen=True, kw_only=True):
@@ -85,13 +92,13 @@ class Stopped(Struct, frozen=True, kw_only=True):
 
     at: int
     content: tuple[Part, ...] = ()
-    calls: tuple[FunctionCall, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Expire(Struct, frozen=True, kw_only=True):
     at: int
     content: tuple[Part, ...] = ()
-    calls: tuple[FunctionCall, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 class WorkerLost(Struct, frozen=True, kw_only=True):
@@ -108,6 +115,7 @@ Input: TypeAlias = (
     | ModelStopped
     | ModelTruncated
     | ModelFailed
+    | ToolsFinished
     | ToolOutputs
     | Cancel
     | Stopped

@@ -5,7 +5,7 @@ own error, anything else with `Superseded`, which tells a worker that the run ha
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from understudy.core.run.inputs import (
     ModelTruncated,
     Stopped,
     ToolOutputs,
+    ToolsFinished,
     WorkerLost,
 )
 from understudy.core.run.state import Discarded, Fact, MessageFact, RunFact, RunState, Said, StepFact
@@ -46,6 +47,7 @@ from understudy.wire.steps import (
     RunStep,
     StepError,
     StepErrorCode,
+    ToolCall,
     ToolCalls,
 )
 
@@ -131,7 +133,12 @@ class _Course:
         """Changes what no client is shown."""
         self.state = replace(self.state, progress=replace(self.state.progress, **changes))
 
-    def keep_calls(self, calls: Sequence[FunctionCall]) -> None:
+    @property
+    def tools_run(self) -> bool:
+        """Whether the model has made its calls, and built-in tools among them are at work."""
+        return self.state.progress.step_usage is not None
+
+    def keep_calls(self, calls: Sequence[ToolCall]) -> None:
         """Stores the calls of the open step; clients have seen them as deltas, so there is no event."""
         step = self.state.step
         assert step is not None
@@ -140,8 +147,9 @@ class _Course:
 
     def spend(self, usage: Usage) -> Usage:
         """Ends a model turn and adds its usage; the new sum."""
+        assert not self.tools_run
         total = _sum(self.state.progress.usage, usage)
-        self.remember(usage=total, turns=self.state.progress.turns + 1, said=None)
+        self.remember(usage=total, turns=self.state.progress.turns + 1)
         return total
 
     def open_step(self, at: int, step_id: str, details: MessageCreation | ToolCalls) -> None:
@@ -164,7 +172,7 @@ class _Course:
         at: int,
         reason: IncompleteReason,
         content: Sequence[Part],
-        calls: Sequence[FunctionCall],
+        calls: Sequence[ToolCall],
     ) -> None:
         """Ends the open message as incomplete and keeps what the open step has so far."""
         if self.state.open_message is not None:
@@ -179,11 +187,11 @@ class _Course:
             self.keep_calls(calls)
 
 
-def _sum(a: Usage, b: Usage) -> Usage:
+def _sum(a: Usage, b: Usage, sign: Literal[1, -1] = 1) -> Usage:
     return Usage(
-        prompt_tokens=a.prompt_tokens + b.prompt_tokens,
-        completion_tokens=a.completion_tokens + b.completion_tokens,
-        total_tokens=a.total_tokens + b.total_tokens,
+        prompt_tokens=a.prompt_tokens + sign * b.prompt_tokens,
+        completion_tokens=a.completion_tokens + sign * b.completion_tokens,
+        total_tokens=a.total_tokens + sign * b.total_tokens,
     )
 
 
@@ -231,20 +239,39 @@ def _stopped_well(course: _Course, happened: ModelStopped) -> None:
     if happened.calls:
         course.keep_calls(happened.calls)
         course.remember(step_usage=happened.usage)
-        required = [
-            RequiredCall(
-                id=call.id, function=CalledFunction(name=call.function.name, arguments=call.function.arguments)
-            )
-            for call in happened.calls
-        ]
-        course.run(
-            "thread.run.requires_action",
-            status="requires_action",
-            required_action=RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required)),
-        )
+        if all(isinstance(call, FunctionCall) for call in happened.calls):
+            _require_outputs(course)
         return
     _complete_message(course, happened.at, happened.content, happened.usage)
     course.run("thread.run.completed", status="completed", completed_at=happened.at, expires_at=None, usage=total)
+
+
+def _tools_finished(course: _Course, happened: ToolsFinished) -> None:
+    """With functions among the calls the run waits for their outputs, else the model has its next turn."""
+    assert course.tools_run
+    course.keep_calls(happened.calls)
+    if any(isinstance(call, FunctionCall) for call in happened.calls):
+        _require_outputs(course)
+        return
+    usage = course.state.progress.step_usage
+    course.step("thread.run.step.completed", status="completed", completed_at=happened.at, usage=usage)
+    course.remember(step_usage=None, said=None)
+
+
+def _require_outputs(course: _Course) -> None:
+    """Of the open step's functions: nobody else can make these calls."""
+    assert course.state.step is not None
+    required = [
+        RequiredCall(id=call.id, function=CalledFunction(name=call.function.name, arguments=call.function.arguments))
+        for call in cast("ToolCalls", course.state.step.step_details).tool_calls
+        if isinstance(call, FunctionCall)
+    ]
+    course.remember(said=None)
+    course.run(
+        "thread.run.requires_action",
+        status="requires_action",
+        required_action=RequiredAction(submit_tool_outputs=RequiredCalls(tool_calls=required)),
+    )
 
 
 def _truncated(course: _Course, happened: ModelTruncated) -> None:
@@ -273,7 +300,7 @@ def _failed(course: _Course, happened: ModelFailed) -> None:
             status="failed",
             failed_at=happened.at,
             last_error=StepError(code=code, message=happened.message),
-            usage=Usage(),
+            usage=course.state.progress.step_usage or Usage(),
         )
     course.run(
         "thread.run.failed",
@@ -360,8 +387,17 @@ def _lost(course: _Course, happened: WorkerLost) -> None:
         said = None if cancelling else course.state.progress.said
         course.add(_discarded(course.state.step, course.state.open_message, said))
         course.remember(said=None)
+        _unspend(course)
     if cancelling:
         _cancelled(course, Stopped(at=happened.at))
+
+
+def _unspend(course: _Course) -> None:
+    """Takes back the turn whose tools were at work: a run's usage is the sum of its steps'."""
+    progress = course.state.progress
+    if progress.step_usage is not None:
+        usage = _sum(progress.usage, progress.step_usage, -1)
+        course.remember(usage=usage, turns=progress.turns - 1, step_usage=None)
 
 
 def _discarded(step: RunStep, message: Message | None, said: Said | None) -> Discarded:
@@ -382,6 +418,7 @@ TABLE: Final[dict[tuple[RunStatus, type[Input]], Rule]] = {
     ("in_progress", ModelStopped): _stopped_well,
     ("in_progress", ModelTruncated): _truncated,
     ("in_progress", ModelFailed): _failed,
+    ("in_progress", ToolsFinished): _tools_finished,
     ("in_progress", Cancel): _begin_cancelling,
     ("in_progress", Expire): _expired,
     ("in_progress", WorkerLost): _lost,

@@ -23,7 +23,8 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run must remember between model turns and within one, and no client is shown.
 
     `usage` is the sum of what the model server reported over all turns so far. `step_usage` belongs to the open
-    tool_calls step: clients see it only when the outputs are in. `said` is undone with the turn if its worker is lost.
+    tool_calls step, from the moment at which the model has made its calls: clients see it only when the outputs are in.
+    `said` is undone with the turn if its worker is lost.
     """
 
     usage: Usage = Usage()
@@ -56,6 +57,29 @@ class RunState(Struct, frozen=True, kw_only=True):
             assistant_id=step.assistant_id,
             run_id=step.run_id,
         )
+
+
+class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A passage that the model was shown and may cite: the part of its note's `output` from `start` to `end`."""
+
+    file_id: str
+    file_name: str
+    start: int
+    end: int
+    page: int | None = None
+
+
+class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A call of a built-in tool as the model knows it: what it wrote, and what it was told. No client is shown it.
+
+    `turn` and `first` number the sources for citations: the n-th of them is cited as `turn:first+n`.
+    """
+
+    arguments: str
+    output: str
+    sources: list[Source] = []
+    turn: int = 0
+    first: int = 0
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):

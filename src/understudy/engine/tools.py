@@ -1,0 +1,97 @@
+"""The calls of built-in tools that a model made: made here, one after the other, while the run stays in progress."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from understudy.core.chat.citations import Citable
+from understudy.core.chat.offers import BuiltInKind, Offer, built_in_kinds, offers
+from understudy.core.ids import ProjectId
+from understudy.core.run.inputs import ToolsFinished
+from understudy.core.run.state import Note, RunSettings
+from understudy.engine.reply import HeldRun, Reply
+from understudy.ports import BuiltIn, ToolContext
+from understudy.wire.runs import Run
+from understudy.wire.steps import ImageOutput, LogsOutput
+from understudy.wire.tools import ToolResources
+
+Notes: TypeAlias = Mapping[str, Mapping[str, Note]]
+
+
+class Room(Struct, frozen=True, kw_only=True):
+    """What the model can be told: about `tokens`, as `count` counts them, of a window of `context_window_tokens`."""
+
+    tokens: int
+    context_window_tokens: int
+    count: Callable[[str], int]
+
+
+class Tools:
+    """The built-in tools that this server has."""
+
+    def __init__(self, built_in: Sequence[BuiltIn] = (), *, citation_details: bool = False) -> None:
+        """`citation_details`: annotations also carry what is quoted, and from where."""
+        self._by_kind: dict[BuiltInKind, BuiltIn] = {tool.kind: tool for tool in built_in}
+        self._citation_details = citation_details
+
+    def missing(self, settings: RunSettings) -> BuiltInKind | None:
+        """The first tool of a run that nothing here can do."""
+        return next((kind for kind in built_in_kinds(settings) if kind not in self._by_kind), None)
+
+    def offers(self, settings: RunSettings) -> Sequence[Offer]:
+        """None may be missing."""
+        return offers(settings, {kind: self._by_kind[kind].function(settings) for kind in built_in_kinds(settings)})
+
+    def citable(self, settings: RunSettings, notes: Notes) -> Citable | None:
+        """What the run's model may cite; `None`: it was never asked to, so nothing that it writes is a citation."""
+        if "file_search" not in built_in_kinds(settings):
+            return None
+        told = [note for of_step in notes.values() for note in of_step.values()]
+        return Citable(told, details=self._citation_details)
+
+    async def check(self, project: ProjectId, settings: RunSettings, thread_resources: ToolResources) -> None:
+        """Raises `errors.ApiError` for a new run that could not use its tools."""
+        for tool in self._of(settings):
+            await tool.check(project, settings, thread_resources)
+
+    async def prepare(self, project: ProjectId, run: Run, settings: RunSettings) -> None:
+        """Before a run's first turn. Raises `ToolFailed`."""
+        for tool in self._of(settings):
+            await tool.prepare(project, run, settings)
+
+    async def answer(self, held: HeldRun, reply: Reply, room: Room) -> None:
+        """Makes the calls of the model's turn, and appends what came of them.
+
+        Raises `ToolFailed`, `CalledAway`, and what an append raises.
+        """
+        notes: dict[str, Note] = {}
+        tokens, sources = room.tokens, 0
+        for index, call in enumerate(reply.turn.calls):
+            kind = reply.calls.kind(call)
+            if kind is None:
+                continue
+            context = ToolContext(
+                project=held.stored.project,
+                run=held.run,
+                settings=held.stored.settings,
+                turn=held.stored.state.progress.turns - 1,
+                first_source=sources,
+                room_tokens=max(tokens, 0),
+                context_window_tokens=room.context_window_tokens,
+                count=room.count,
+            )
+
+            def emit(output: LogsOutput | ImageOutput, index: int = index) -> None:
+                reply.show_call(reply.calls.add_output(index, output))
+
+            outcome = await held.attention.wait(partial(self._by_kind[kind].call, context, call, emit))
+            reply.calls.put(index, outcome.call)
+            notes[call.id] = outcome.note
+            sources += len(outcome.note.sources)
+            tokens -= room.count(outcome.note.output)
+        await held.append(ToolsFinished(at=held.now(), calls=reply.shown_calls), notes=notes)
+
+    def _of(self, settings: RunSettings) -> Sequence[BuiltIn]:
+        return [self._by_kind[kind] for kind in built_in_kinds(settings) if kind in self._by_kind]

@@ -1,0 +1,44 @@
+"""The Python environment that the code runs in: one of its own, with IPython in it, never the server's."""
+
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from understudy.ports import SandboxUnavailable
+
+__all__ = ["INIT", "Environment", "read_environment"]
+
+INIT = "run `understudy sandbox init`"
+_LINKS_MAX = 8
+
+
+class Environment(Struct, frozen=True):
+    """A virtual environment. `bases` are the folders of its interpreter that have to be where they are, read-only."""
+
+    root: Path
+    bases: tuple[Path, ...] = ()
+
+
+def read_environment(root: Path) -> Environment:
+    """Raises `SandboxUnavailable` for a folder that is no environment, or one without IPython."""
+    root = root.resolve()
+    python = root / "bin" / "python"
+    if not (root / "pyvenv.cfg").is_file() or not python.exists():
+        raise SandboxUnavailable(f"There is no Python environment for the code interpreter in {root}: {INIT}.")
+    if not any(root.glob("lib/python3*/site-packages/IPython/__init__.py")):
+        raise SandboxUnavailable(f"The code interpreter's environment in {root} lacks IPython: {INIT} again.")
+    return Environment(root, _bases(python))
+
+
+def _bases(python: Path) -> tuple[Path, ...]:
+    """Where the chain of links from the environment's interpreter leads through, apart from /usr."""
+    places: dict[Path, None] = {}
+    root = python.parent.parent
+    for _ in range(_LINKS_MAX):
+        if not python.is_symlink():
+            break
+        python = Path(os.path.normpath(python.parent / python.readlink()))
+        places[python.parent.parent] = None
+    places[python.resolve().parent.parent] = None
+    return tuple(place for place in places if place != root and not place.is_relative_to("/usr") and place != Path("/"))
