@@ -14,7 +14,7 @@ from understudy.api.files import NOT_DOWNLOADED
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
-from understudy.blobs.local import open_local_blobs
+from understudy.blobs.opening import open_blobs
 from understudy.bus.opening import open_bus
 from understudy.documents.reader import ChildDocuments
 from understudy.embeddings.choice import ChosenEmbedders
@@ -39,10 +39,14 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Bus, Embedders, Models, Search, Store
+from understudy.ports import Blobs, Bus, Embedders, Models, Sandboxes, Search, Store
+from understudy.sandbox.limits import SandboxLimits
+from understudy.sandbox.opening import open_sandboxes
 from understudy.settings import Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
+from understudy.tools.code_files import CodeFiles
+from understudy.tools.code_interpreter import CodeInterpreter
 from understudy.tools.file_search import FileSearch
 from understudy.weights import SMOLLM2, TerminalProgress, ensure_weights
 from understudy.worker.indexer import Indexer
@@ -100,7 +104,7 @@ class Understudy:
         opened.push_async_callback(models.close)
         embedders = make_embedders(settings, models)
         opened.push_async_callback(embedders.close)
-        blobs = await open_local_blobs(settings.files_dir)
+        blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 
@@ -122,11 +126,17 @@ class Understudy:
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
         search = _searcher(settings, store, embedders, models)
-        tools = _tools(settings, store, search)
+        files = Files(store, blobs, entropy.now, entropy.new_id)
+        sandboxes = make_sandboxes(settings)
+        self._open.push_async_callback(sandboxes.close)
+        code = CodeInterpreter(
+            CodeFiles(store, blobs, files, entropy.now), sandboxes, call_seconds=settings.sandbox_call_seconds
+        )
+        tools = _tools(settings, store, search, code)
+        self._open.push_async_callback(tools.close)
         places = settings.runs_per_worker if settings.worker else 0
         worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
         runs = Runs(store, journal, bus, worker, entropy.now)
-        files = Files(store, blobs, entropy.now, entropy.new_id)
         images = Images(store, files, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
@@ -190,15 +200,32 @@ def make_embedders(settings: Settings, models: Models) -> Embedders:
     return ChosenEmbedders(models, asked, settings.weights_dir, local=settings.local_embedding)
 
 
+def make_sandboxes(settings: Settings) -> Sandboxes:
+    """Where the code interpreter's code runs, to be closed at the end. Whether it can is found at the first use."""
+    return open_sandboxes(
+        folder=settings.sandbox,
+        wanted=settings.code_interpreter != "off",
+        urls=(settings.sandbox_urls or "").split(),
+        key=settings.sandbox_key,
+        limits=sandbox_limits(settings),
+        sessions_max=settings.sandbox_sessions,
+    )
+
+
+def sandbox_limits(settings: Settings) -> SandboxLimits:
+    """What each session is held to."""
+    return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
+
+
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
     reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
     return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
-def _tools(settings: Settings, store: Store, search: Search) -> Tools:
+def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter) -> Tools:
     """The built-in tools that runs may use here."""
     details = settings.citation_details
-    return Tools([FileSearch(store, store, search, entropy.now, details=details)], citation_details=details)
+    return Tools([FileSearch(store, store, search, entropy.now, details=details), code], citation_details=details)
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

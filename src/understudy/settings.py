@@ -23,12 +23,14 @@ from understudy.setting_values import (
     Headers,
     HeaderValue,
     HttpUrl,
+    HttpUrls,
     Lifetime,
     NotEmpty,
     Places,
     Port,
     PostgresUrl,
     RedisUrl,
+    S3Url,
     Seconds,
     SettingError,
     Tokens,
@@ -53,6 +55,7 @@ class Group(Enum):
     RUNS = "Runs"
     FILES = "Files"
     SEARCH = "File search"
+    CODE = "Code interpreter"
     WIRE = "Wire"
     LOG = "Log"
 
@@ -122,6 +125,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Redis or Valkey server that carries live events between processes, as in redis://host:6379/0; without one "
             "PostgreSQL tells them that there is news.",
             secret=True,
+        ),
+    ] = None
+    files_url: Annotated[
+        S3Url | None,
+        _about(
+            Group.SERVER,
+            "Bucket to keep the content of files in, as in s3://bucket/prefix, its endpoint, region and keys by the "
+            "usual AWS variables; without one they are kept in DATA_DIR.",
         ),
     ] = None
     body_bytes_max: Annotated[Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX
@@ -246,6 +257,41 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         CacheBytes, _about(Group.SEARCH, "Memory for the indexes of vector stores that were searched last, in bytes.")
     ] = limits.SEARCH_CACHE_BYTES
 
+    code_interpreter: Annotated[
+        Literal["sandbox", "off"],
+        _about(Group.CODE, "Whether assistants' Python is run, always in a sandbox; see docs/code-interpreter.md."),
+    ] = "sandbox"
+    sandbox_dir: Annotated[
+        Path | None,
+        _about(
+            Group.CODE,
+            "Directory of the sandbox's Python environment and of its sessions' files.",
+            default="DATA_DIR/sandbox",
+        ),
+    ] = None
+    sandbox_urls: Annotated[
+        HttpUrls | None,
+        _about(Group.CODE, "Servers of `understudy sandbox serve` that run the code instead of this machine."),
+    ] = None
+    sandbox_key: Annotated[
+        HeaderValue | None,
+        _about(Group.CODE, "The key that `understudy sandbox serve` asks for, and that servers send it.", secret=True),
+    ] = None
+    sandbox_sessions: Annotated[
+        Count | None,
+        _about(
+            Group.CODE,
+            "Sessions of Python that there may be at once.",
+            default=f"as many as memory holds, at most {limits.SANDBOX_SESSIONS_MAX}",
+        ),
+    ] = None
+    sandbox_memory_bytes: Annotated[FileBytes, _about(Group.CODE, "Memory that a session may use, in bytes.")] = (
+        limits.SANDBOX_MEMORY_BYTES
+    )
+    sandbox_call_seconds: Annotated[Seconds, _about(Group.CODE, "Longest time for which code of one call runs.")] = (
+        limits.SANDBOX_CALL_SECONDS
+    )
+
     unknown_keys: Annotated[
         Literal["refuse", "drop"],
         _about(Group.WIRE, "What to do with keys of a request that the API does not have: answer 400, or drop them."),
@@ -290,6 +336,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def weights_dir(self) -> Path:
         """Where the weights of the stand-in and of the built-in embedding are kept."""
         return self.data_dir / "weights"
+
+    @property
+    def sandbox(self) -> Path:
+        """Where the code interpreter's environment and its sessions' files are kept."""
+        return self.sandbox_dir or self.data_dir / "sandbox"
 
     @property
     def searches_by_words_alone(self) -> bool:

@@ -316,18 +316,6 @@ async def test_a_thread_and_its_run_take_the_same_parameters(client: Client, mod
     }
 
 
-async def test_a_tool_that_this_server_does_not_have_fails_the_run_and_says_so(
-    client: Client, model: ScriptedModel
-) -> None:
-    talk = await Talk.begin(client, tools=[{"type": "code_interpreter"}, WEATHER])
-    run = await completed(talk)
-    assert run["status"] == "failed"
-    assert run["last_error"]["message"] == (
-        "This server does not have the tool 'code_interpreter' yet; please run without it."
-    )
-    assert not model.chats
-
-
 @pytest.mark.parametrize("kind", ["file_search", "code_interpreter"])
 async def test_a_tool_that_a_run_hides_from_its_model_need_not_be_there(
     client: Client, model: ScriptedModel, kind: str

@@ -71,4 +71,5 @@ class Threads:
         for run_id in stopped:
             self._services.bus.interrupt(run_id)
             self._services.bus.retire(run_id)
+        await self._services.tools.leave(caller(request).project, thread_id)
         return answer(Deleted(id=thread_id, object="thread.deleted"))

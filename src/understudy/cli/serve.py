@@ -19,7 +19,7 @@ from understudy.keys import Keys
 from understudy.logs import configure
 from understudy.setting_sources import Loaded
 
-__all__ = ["serve"]
+__all__ = ["listening", "serve"]
 
 BACKLOG: Final = 2048
 OPEN_FILES_MAX: Final = 16_384  # two connections for each stream, one to its reader and one to its model server
@@ -32,7 +32,7 @@ def serve(loaded: Loaded) -> None:
     settings = loaded.settings
     configure(settings.log_level, settings.log_format)
     _allow_open_files()
-    listener = _listen(settings.host, settings.port)
+    listener = listening(settings.host, settings.port)
     with listener:
         app = create_app(settings)
         key = None
@@ -90,7 +90,7 @@ def _allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, allowable))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """A listening socket, before anything else is set up: a port in use is the likeliest thing to go wrong."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

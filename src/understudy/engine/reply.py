@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from understudy.core.chat.assemble import CallArguments, CallStarted, Piece, RefusalPiece, TextPiece, Turn
+from understudy.core.chat.assemble import CallArguments, CallStarted, ImagePiece, Piece, RefusalPiece, TextPiece, Turn
 from understudy.core.chat.context import content_tokens
 from understudy.core.chat.deltas import empty_text_delta, message_delta, step_delta
 from understudy.core.chat.step_calls import StepCalls
@@ -90,7 +90,7 @@ class HeldRun:
         """What the message that this input completes costs in later prompts."""
         match happened:
             case ModelCalls() | ModelStopped() | ModelTruncated() | ModelFailed() | Stopped() | Expire():
-                return content_tokens(happened.content, self._count) if happened.content else 0
+                return content_tokens(happened.content, self._count, "assistant") if happened.content else 0
             case _:
                 return 0
 
@@ -177,7 +177,8 @@ class Reply:
         """An empty answer is a message too, and the SDKs need one delta of it."""
         if self._held.stored.state.step is None:
             message_id = await self._begin_message()
-            self._publish([delta_frame(empty_text_delta(message_id))])
+            images = [delta_frame(message_delta(message_id, image)) for image in self.turn.begin_message()]
+            self._publish(images or [delta_frame(empty_text_delta(message_id))])
 
     def with_remains(self, ending: Ending) -> Ending:
         """The ending, with what had arrived of the message or of the calls."""
@@ -188,7 +189,7 @@ class Reply:
         for piece in pieces:
             state = self._held.stored.state
             match piece:
-                case TextPiece() | RefusalPiece():
+                case TextPiece() | RefusalPiece() | ImagePiece():
                     message_id = await self._begin_message() if state.open_message is None else state.open_message.id
                     frames.append(self._message_frame(message_id, piece))
                 case CallStarted() | CallArguments():
@@ -207,8 +208,8 @@ class Reply:
         assert step is not None
         self._publish([delta_frame(step_delta(step.id, call))])
 
-    def _message_frame(self, message_id: str, piece: TextPiece | RefusalPiece) -> Frame:
-        if isinstance(piece, RefusalPiece) or piece.first or piece.annotations:
+    def _message_frame(self, message_id: str, piece: TextPiece | RefusalPiece | ImagePiece) -> Frame:
+        if not isinstance(piece, TextPiece) or piece.first or piece.annotations:
             return delta_frame(message_delta(message_id, piece))
         texts = self._texts
         if texts is None or not texts.are_of(message_id, piece.index):

@@ -5,7 +5,7 @@ are done in order: compose, ask, and for each thing that arrives decide, append,
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -15,7 +15,7 @@ from understudy.core import errors
 from understudy.core.chat.assemble import Turn, TurnTooLarge
 from understudy.core.chat.budget import Corrections
 from understudy.core.chat.citations import Citable
-from understudy.core.chat.context import Prompt, Spent, compose, prompt_budget
+from understudy.core.chat.context import Prompt, Spent, compose, images_unsaid, prompt_budget
 from understudy.core.chat.offers import Offer
 from understudy.core.chat.step_calls import StepCalls
 from understudy.core.ids import RunId
@@ -65,6 +65,8 @@ class _Prepared(Struct, frozen=True):
     prompt: Prompt
     offers: Sequence[Offer]
     citable: Citable | None
+    made: Mapping[str, str]
+    images: Sequence[str]
 
 
 class RunLoop:
@@ -136,6 +138,8 @@ class RunLoop:
                 new_call_id=lambda: self._new_id("call"),
                 one_call=held.stored.settings.parallel_tool_calls is False,
                 citable=prepared.citable,
+                made=prepared.made,
+                images=prepared.images,
             )
             reply = Reply(held, turn, StepCalls(held.stored.settings, prepared.offers), self._bus)
             await self._listen(prepared.prompt.request, reply, held.attention)
@@ -164,7 +168,7 @@ class RunLoop:
             return ModelFailed(at=held.now(), code="server_error", message=message)
         if state.progress.turns >= TURNS_PER_RUN_MAX:
             return ModelFailed(at=held.now(), code="server_error", message=TOO_MANY_TURNS)
-        offers = self._tools.offers(settings)
+        offers = await self._tools.offers(held.stored.project, held.run, settings)
         if offers and not state.progress.turns:
             await held.attention.wait(partial(self._tools.prepare, held.stored.project, held.run, settings))
         notes = await self._store.notes(RunId(held.run.id)) if offers and state.progress.turns else {}
@@ -185,7 +189,13 @@ class RunLoop:
         )
         if isinstance(composed, Spent):
             return ModelTruncated(at=held.now(), reason=composed.reason)
-        return _Prepared(composed, offers, self._tools.citable(settings, notes))
+        return _Prepared(
+            composed,
+            offers,
+            citable=self._tools.citable(settings, notes),
+            made=self._tools.made(settings, window, notes),
+            images=images_unsaid(window.own),
+        )
 
     def _room(self, held: HeldRun, prompt: Prompt) -> Room:
         """What the next prompt has left for the outputs of tools, when the thread's older messages give way."""

@@ -7,6 +7,8 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from understudy.core.chat.citations import Citable
+from understudy.core.chat.context import Window
+from understudy.core.chat.file_paths import made_files
 from understudy.core.chat.offers import BuiltInKind, Offer, built_in_kinds, offers
 from understudy.core.ids import ProjectId
 from understudy.core.run.inputs import ToolsFinished
@@ -40,9 +42,10 @@ class Tools:
         """The first tool of a run that nothing here can do."""
         return next((kind for kind in built_in_kinds(settings) if kind not in self._by_kind), None)
 
-    def offers(self, settings: RunSettings) -> Sequence[Offer]:
+    async def offers(self, project: ProjectId, run: Run, settings: RunSettings) -> Sequence[Offer]:
         """None may be missing."""
-        return offers(settings, {kind: self._by_kind[kind].function(settings) for kind in built_in_kinds(settings)})
+        kinds = built_in_kinds(settings)
+        return offers(settings, {kind: await self._by_kind[kind].function(project, run, settings) for kind in kinds})
 
     def citable(self, settings: RunSettings, notes: Notes) -> Citable | None:
         """What the run's model may cite; `None`: it was never asked to, so nothing that it writes is a citation."""
@@ -50,6 +53,12 @@ class Tools:
             return None
         told = [note for of_step in notes.values() for note in of_step.values()]
         return Citable(told, details=self._citation_details)
+
+    def made(self, settings: RunSettings, window: Window, notes: Notes) -> Mapping[str, str]:
+        """The files of the sandbox that the run's model may point to, by their paths there."""
+        if "code_interpreter" not in built_in_kinds(settings):
+            return {}
+        return made_files((entry.message for entry in window.recent), notes)
 
     async def check(self, project: ProjectId, settings: RunSettings, thread_resources: ToolResources) -> None:
         """Raises `errors.ApiError` for a new run that could not use its tools."""
@@ -92,6 +101,16 @@ class Tools:
             sources += len(outcome.note.sources)
             tokens -= room.count(outcome.note.output)
         await held.append(ToolsFinished(at=held.now(), calls=reply.shown_calls), notes=notes)
+
+    async def leave(self, project: ProjectId, thread_id: str) -> None:
+        """The thread was deleted: what the tools keep for it goes."""
+        for tool in self._by_kind.values():
+            await tool.leave(project, thread_id)
+
+    async def close(self) -> None:
+        """Returns when nothing of the tools is under way any more."""
+        for tool in self._by_kind.values():
+            await tool.close()
 
     def _of(self, settings: RunSettings) -> Sequence[BuiltIn]:
         return [self._by_kind[kind] for kind in built_in_kinds(settings) if kind in self._by_kind]

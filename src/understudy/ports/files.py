@@ -1,6 +1,6 @@
 """Files: their rows, and their content, which lies in a blob store under keys that no client ever sees."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -96,6 +96,21 @@ class UploadEnded(StoreRefusal):
 
 class UploadFull(StoreRefusal):
     """The upload has as many parts, or bytes in them, as it may."""
+
+
+class FileMaker(Protocol):
+    """Files that the server itself makes."""
+
+    async def create(
+        self,
+        project: ProjectId,
+        pieces: AsyncIterator[bytes],
+        *,
+        filename: str,
+        purpose: StoredPurpose,
+        mime_type: str = "",
+    ) -> File:
+        """A file of these pieces. Raises `BlobRefused`, and whatever `pieces` raises; then nothing of it stays."""
 
 
 class FileStore(Protocol):

@@ -55,7 +55,7 @@ class BuiltIn(Protocol):
 
     kind: BuiltInKind
 
-    def function(self, settings: RunSettings) -> ChatFunction:
+    async def function(self, project: ProjectId, run: Run, settings: RunSettings) -> ChatFunction:
         """What the model is shown of it."""
 
     async def check(self, project: ProjectId, settings: RunSettings, thread_resources: ToolResources) -> None:
@@ -66,3 +66,9 @@ class BuiltIn(Protocol):
 
     async def call(self, context: ToolContext, call: FunctionCall, emit: Emit) -> Outcome:
         """Raises `ToolFailed`. Arguments that make no sense are an outcome: the model is told so and may try again."""
+
+    async def leave(self, project: ProjectId, thread_id: str) -> None:
+        """The thread was deleted: what was kept for it goes. Returns at once; what takes time is done meanwhile."""
+
+    async def close(self) -> None:
+        """Returns when nothing of it is under way any more."""

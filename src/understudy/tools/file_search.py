@@ -92,7 +92,7 @@ class FileSearch:
         self._details = details
         self._wait_seconds = wait_seconds
 
-    def function(self, settings: RunSettings) -> ChatFunction:  # noqa: ARG002 the protocol's signature
+    async def function(self, project: ProjectId, run: Run, settings: RunSettings) -> ChatFunction:  # noqa: ARG002 same
         return ChatFunction(name=self.kind, description=_DESCRIPTION, parameters=_PARAMETERS)
 
     async def check(self, project: ProjectId, settings: RunSettings, thread_resources: ToolResources) -> None:
@@ -132,6 +132,12 @@ class FileSearch:
         if not told.sources:
             told = Told(_NO_ROOM if passages else _NOTHING, ())
         return self._outcome(context, call, arguments, told, passages)
+
+    async def leave(self, project: ProjectId, thread_id: str) -> None:
+        """Nothing is kept for a thread but its store, which lasts for as long as it says."""
+
+    async def close(self) -> None:
+        """Nothing of it outlasts a call."""
 
     async def _found(self, context: ToolContext, stores: Sequence[str], queries: Sequence[str]) -> Sequence[Passage]:
         options = search_options(context.settings)

@@ -10,10 +10,11 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from understudy.core.chat.citations import Citable, Citations, Cited
+from understudy.core.chat.citations import Citable, Cited
+from understudy.core.chat.file_paths import Annotator
 from understudy.core.limits import CALLS_PER_TURN_MAX, COMPLETION_BYTES_MAX
 from understudy.wire.chat import Chunk, ChunkDelta, ChunkFunction, ChunkToolCall, ChunkUsage
-from understudy.wire.messages import Annotation, Part, RefusalPart, TextPart, TextValue
+from understudy.wire.messages import Annotation, ImageFile, ImageFilePart, Part, RefusalPart, TextPart, TextValue
 from understudy.wire.runs import Usage
 from understudy.wire.steps import FunctionCall, FunctionOutcome
 
@@ -21,7 +22,8 @@ from understudy.wire.steps import FunctionCall, FunctionOutcome
 class TextPiece(Struct, frozen=True):
     """`index` is the content part's place in its message; `first` is true once per part.
 
-    `annotations` are of the markers in `value`; the part has had `annotated` of them before.
+    `annotations` are of what stands in the part up to the end of `value`, which may be empty; it has had `annotated`
+    of them before.
     """
 
     value: str
@@ -37,6 +39,13 @@ class RefusalPiece(Struct, frozen=True):
     first: bool
 
 
+class ImagePiece(Struct, frozen=True):
+    """A whole part of the message."""
+
+    index: int
+    image: ImageFile
+
+
 class CallStarted(Struct, frozen=True):
     """`index` is the call's place in its step."""
 
@@ -50,7 +59,7 @@ class CallArguments(Struct, frozen=True):
     arguments: str
 
 
-Piece: TypeAlias = TextPiece | RefusalPiece | CallStarted | CallArguments
+Piece: TypeAlias = TextPiece | RefusalPiece | ImagePiece | CallStarted | CallArguments
 Verdict: TypeAlias = Literal["stopped", "truncated", "filtered", "no_finish"]
 
 # Any other word means that the model stopped of its own accord. `model_length` and `error` are Mistral's.
@@ -77,15 +86,25 @@ class Turn:
     begin, and cannot be opened again. `late_characters` counts what was lost, without white space.
 
     With `one_call` the first call is kept and all others are left out. A call that never got a name is left out too:
-    nobody could answer it. With `citable` the markers of citations in the text get their annotations.
+    nobody could answer it. With `citable` the markers of citations in the text get their annotations, and with
+    `made`, ids of files by their paths in the sandbox, those paths do. A message begins with the files of `images`.
     """
 
     def __init__(
-        self, *, new_call_id: Callable[[], str], one_call: bool = False, citable: Citable | None = None
+        self,
+        *,
+        new_call_id: Callable[[], str],
+        one_call: bool = False,
+        citable: Citable | None = None,
+        made: Mapping[str, str] | None = None,
+        images: Sequence[str] = (),
     ) -> None:
         self._new_call_id = new_call_id
         self._one_call = one_call
         self._citable = citable
+        self._made = made or {}
+        self._images = [ImageFile(file_id=file_id) for file_id in images]
+        self._images_shown = 0
         self._parts: list[_Part] = []  # those of which something was handed out
         self._part: _Part | None = None  # the one that text is added to
         self._calls: list[_Call] = []
@@ -99,7 +118,8 @@ class Turn:
 
     @property
     def content(self) -> tuple[Part, ...]:
-        return tuple(part.content() for part in self._parts)
+        images = [ImageFilePart(image_file=image) for image in self._images[: self._images_shown]]
+        return (*images, *(part.content() for part in self._parts))
 
     @property
     def calls(self) -> tuple[FunctionCall, ...]:
@@ -124,7 +144,7 @@ class Turn:
 
     @property
     def empty(self) -> bool:
-        return not self._parts and not self._started
+        return not self._parts and not self._images_shown and not self._started
 
     def verdict(self) -> Verdict:
         """How the turn ended, as its `finish_reason` tells. `no_finish`: the answer broke off and is not to be used."""
@@ -164,33 +184,39 @@ class Turn:
         """The pieces that were held back. No chunk follows."""
         return [*self._end_part(), *self._release(ended=True)]
 
+    def begin_message(self) -> Sequence[ImagePiece]:
+        """What the message begins with, unless it was handed out already."""
+        begun, self._images_shown = self._images_shown, len(self._images)
+        return [ImagePiece(index, image) for index, image in enumerate(self._images)][begun:]
+
     def _add_text(self, kind: Literal["text", "refusal"], value: str) -> Sequence[Piece]:
         part = self._part
         if part is None or part.kind != kind:
             ended = self._end_part()
-            citations = None if self._citable is None or kind == "refusal" else Citations(self._citable)
-            self._part = _Part(kind, citations)
+            marks = (self._citable is not None or self._made) and kind == "text"
+            self._part = _Part(kind, Annotator(self._citable, self._made) if marks else None)
             return [*ended, *self._hand_out(self._part, self._part.cited(value))]
         return self._hand_out(part, part.cited(value))
 
     def _end_part(self) -> Sequence[Piece]:
         part, self._part = self._part, None
-        if part is None or part.citations is None:
+        if part is None or part.annotator is None:
             return ()
-        return self._hand_out(part, part.citations.finish())
+        return self._hand_out(part, part.annotator.finish())
 
     def _hand_out(self, part: "_Part", cited: Cited) -> Sequence[Piece]:
-        if not cited.value:
+        if not cited.value and not cited.annotations:
             return ()
         first = not part.values
+        images = self.begin_message() if first else ()
         if first:
             self._parts.append(part)
-        index, annotated = len(self._parts) - 1, len(part.annotations)
+        index, annotated = len(self._images) + len(self._parts) - 1, len(part.annotations)
         part.values.append(cited.value)
         part.annotations += cited.annotations
         if part.kind == "refusal":
-            return (RefusalPiece(cited.value, index, first),)
-        return (TextPiece(cited.value, index, first, cited.annotations, annotated),)
+            return (*images, RefusalPiece(cited.value, index, first))
+        return (*images, TextPiece(cited.value, index, first, cited.annotations, annotated))
 
     def _add_call(self, part: ChunkToolCall) -> None:
         function = part.function or ChunkFunction()
@@ -246,14 +272,14 @@ def _size_bytes(value: str | None) -> int:
 class _Part:
     """A part of the message: what was handed out of it."""
 
-    def __init__(self, kind: Literal["text", "refusal"], citations: Citations | None) -> None:
+    def __init__(self, kind: Literal["text", "refusal"], annotator: Annotator | None) -> None:
         self.kind = kind
-        self.citations = citations
+        self.annotator = annotator
         self.values: list[str] = []
         self.annotations: list[Annotation] = []
 
     def cited(self, value: str) -> Cited:
-        return Cited(value) if self.citations is None else self.citations.feed(value)
+        return Cited(value) if self.annotator is None else self.annotator.feed(value)
 
     def content(self) -> Part:
         value = "".join(self.values)

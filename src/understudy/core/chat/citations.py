@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct
 
 from understudy.core.limits import MARKER_LABEL_LENGTH_MAX, QUOTE_LENGTH_MAX
 from understudy.core.run.state import Note, Source
-from understudy.wire.messages import FileCitation, FileCitationTarget
+from understudy.wire.messages import Annotation, FileCitation, FileCitationTarget
 
 _OPENING: Final = re.compile(r"[【\[]")
 _HEAD: Final = re.compile(r"[【\[] {0,2}([0-9]{1,6})(?: {0,2}: {0,2}([0-9]{1,6}))? {0,2}")
@@ -34,7 +34,7 @@ class Cited(Struct, frozen=True):
     """A piece of the text as it is shown, and annotations of its markers; indexes are those of the whole text."""
 
     value: str
-    annotations: tuple[FileCitation, ...] = ()
+    annotations: tuple[Annotation, ...] = ()
 
 
 class Citable:

@@ -5,7 +5,7 @@ Token counts are estimates by the model's table; `correction` is what the model 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -38,6 +38,7 @@ from understudy.wire.steps import (
     CodeInterpreterCall,
     FileSearchCall,
     FunctionCall,
+    ImageOutput,
     MessageCreation,
     RunStep,
     ToolCall,
@@ -55,6 +56,9 @@ from understudy.wire.tools import (
 )
 
 T = TypeVar("T")
+Role: TypeAlias = Literal["user", "assistant"]
+
+_IMAGE: Final = "[image]"
 
 
 class Entry(Struct, frozen=True):
@@ -190,12 +194,30 @@ class Reach:
 
 def message_tokens(message: Message, count: Callable[[str], int]) -> int:
     """What a message costs in a prompt: its text, an estimate for each image, and what stands around a message."""
-    return content_tokens(message.content, count)
+    return content_tokens(message.content, count, message.role)
 
 
-def content_tokens(content: Sequence[Part], count: Callable[[str], int]) -> int:
+def content_tokens(content: Sequence[Part], count: Callable[[str], int], role: Role) -> int:
     """The same, of a message that is not made yet."""
-    return _parts_tokens(content, count) + MESSAGE_OVERHEAD_TOKENS
+    return _parts_tokens(content, count, role) + MESSAGE_OVERHEAD_TOKENS
+
+
+def images_unsaid(own: Sequence[RunStep]) -> Sequence[str]:
+    """The files of images that code has made since the run's last message: the next one begins with them."""
+    images: list[str] = []
+    for step in own:
+        match step.step_details:
+            case MessageCreation():
+                images.clear()
+            case ToolCalls(tool_calls=calls):
+                outputs = [
+                    output
+                    for call in calls
+                    if isinstance(call, CodeInterpreterCall)
+                    for output in call.code_interpreter.outputs
+                ]
+                images += [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
+    return images
 
 
 # --- which messages
@@ -262,21 +284,21 @@ def _content(message: Message, images: Mapping[str, str]) -> str | list[JsonObje
     return [{"type": "text", "text": part} if isinstance(part, str) else part for part in shown]
 
 
-def _shown(part: Part, role: Literal["user", "assistant"], images: Mapping[str, str]) -> str | JsonObject:
+def _shown(part: Part, role: Role, images: Mapping[str, str]) -> str | JsonObject:
     match part:
         case TextPart(text=text):
             return text.value
         case RefusalPart(refusal=refusal):
             return refusal
+        # Chat Completions takes images from users only.
+        case ImageUrlPart() | ImageFilePart() if role == "assistant":
+            return _IMAGE
         case ImageUrlPart(image_url=image):
             url, detail = image.url, image.detail
         case ImageFilePart(image_file=file):
             if file.file_id not in images:
                 return f"[image file {file.file_id} is not available]"
             url, detail = images[file.file_id], file.detail
-    # Chat Completions takes images from users only.
-    if role == "assistant":
-        return "[image]"
     return {"type": "image_url", "image_url": {"url": url, "detail": detail}}
 
 
@@ -404,7 +426,10 @@ def _given(value: T | None) -> T | UnsetType:
 # --- estimates
 
 
-def _parts_tokens(parts: Sequence[Part], count: Callable[[str], int]) -> int:
+def _parts_tokens(parts: Sequence[Part], count: Callable[[str], int], role: Role) -> int:
+    if role == "assistant":
+        said = [_text(part) for part in parts]
+        return count("\n".join(_IMAGE if text is None else text for text in said if text != ""))
     texts = [text for part in parts if (text := _text(part))]
     images = [part.image_url.detail for part in parts if isinstance(part, ImageUrlPart)]
     images += [part.image_file.detail for part in parts if isinstance(part, ImageFilePart)]

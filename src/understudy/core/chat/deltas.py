@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, UnsetType
 
-from understudy.core.chat.assemble import RefusalPiece, TextPiece
+from understudy.core.chat.assemble import ImagePiece, RefusalPiece, TextPiece
 from understudy.core.chat.step_calls import whole_call
 from understudy.wire.deltas import (
     CallDelta,
@@ -24,7 +24,6 @@ from understudy.wire.messages import (
     Annotation,
     FileCitation,
     FilePath,
-    ImageFile,
     ImageFilePart,
     ImageUrlPart,
     Message,
@@ -34,14 +33,19 @@ from understudy.wire.messages import (
 from understudy.wire.steps import ToolCall
 
 
-def message_delta(message_id: str, piece: TextPiece | RefusalPiece) -> MessageDelta:
+def message_delta(message_id: str, piece: TextPiece | RefusalPiece | ImagePiece) -> MessageDelta:
     match piece:
         case TextPiece(value=value, index=index, first=first):
             annotations: list[FileCitationDelta | FilePathDelta] | UnsetType = _annotations(piece)
-            text = TextDeltaValue(value=value, annotations=annotations if annotations or first else UNSET)
-            part: TextDelta | RefusalDelta = TextDelta(index=index, text=text)
+            text = TextDeltaValue(
+                value=value if value or not annotations else UNSET,
+                annotations=annotations if annotations or first else UNSET,
+            )
+            part: TextDelta | RefusalDelta | ImageFileDelta = TextDelta(index=index, text=text)
         case RefusalPiece(value=value, index=index):
             part = RefusalDelta(index=index, refusal=value)
+        case ImagePiece(index=index, image=image):
+            part = ImageFileDelta(index=index, image_file=image)
     return MessageDelta(id=message_id, delta=ContentDelta(content=[part]))
 
 
@@ -57,10 +61,6 @@ def _annotation(index: int, annotation: Annotation) -> FileCitationDelta | FileP
             return FileCitationDelta(index=index, text=text, start_index=start, end_index=end, file_citation=target)
         case FilePath(file_path=path):
             return FilePathDelta(index=index, text=text, start_index=start, end_index=end, file_path=path)
-
-
-def image_delta(message_id: str, index: int, image: ImageFile) -> MessageDelta:
-    return MessageDelta(id=message_id, delta=ContentDelta(content=[ImageFileDelta(index=index, image_file=image)]))
 
 
 def empty_text_delta(message_id: str) -> MessageDelta:
@@ -83,7 +83,7 @@ def whole_message_deltas(message: Message) -> list[MessageDelta]:
             case RefusalPart(refusal=refusal):
                 deltas.append(message_delta(message.id, RefusalPiece(refusal, index, first=True)))
             case ImageFilePart(image_file=image):
-                deltas.append(image_delta(message.id, index, image))
+                deltas.append(message_delta(message.id, ImagePiece(index, image)))
             case ImageUrlPart():
                 pass  # nothing that a run writes
     return deltas or [empty_text_delta(message.id)]

@@ -69,10 +69,18 @@ class Source(Struct, frozen=True, kw_only=True, omit_defaults=True):
     page: int | None = None
 
 
+class MadeFile(Struct, frozen=True):
+    """A file that the model's code wrote: its path below `/mnt/data`, and the id under which clients have it."""
+
+    name: str
+    file_id: str
+
+
 class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A call of a built-in tool as the model knows it: what it wrote, and what it was told. No client is shown it.
 
     `turn` and `first` number the sources for citations: the n-th of them is cited as `turn:first+n`.
+    `files` are what its code wrote.
     """
 
     arguments: str
@@ -80,6 +88,7 @@ class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
     sources: list[Source] = []
     turn: int = 0
     first: int = 0
+    files: list[MadeFile] = []
 
 
 class RunSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
