@@ -21,7 +21,7 @@ from msgspec import Struct
 from understudy.confine.filters import filters_exist
 from understudy.ports import SandboxUnavailable
 from understudy.sandbox.diagnosis import NO_LINUX
-from understudy.sandbox.environment import read_environment
+from understudy.sandbox.environment import lock_of, read_environment
 from understudy.sandbox.opening import environment_in
 
 __all__ = ["Built", "NotBuilt", "Progress", "build_environment", "built_environment"]
@@ -119,7 +119,7 @@ def _interpreter(python: str | None) -> tuple[str, str]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Two builds one after another: the second finds what the first made."""
-    with (folder / "environment.lock").open("w") as lock:
+    with lock_of(environment_in(folder)).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
