@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from understudy.core.chat.citations import Citable
-from understudy.core.chat.file_paths import PREFIX, Annotator, FilePaths, made_files
+from understudy.core.chat.file_paths import PREFIX, Annotator, FilePaths
+from understudy.core.chat.made import made_files
 from understudy.core.run.state import MadeFile, Note, Source
 from understudy.wire.messages import (
     Annotation,
@@ -78,7 +79,21 @@ def test_what_names_no_file_is_not(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    ["sandbox:/mnt/data/", "sandbox", *MADE, "t.csv", ".", "x", " ", "(", ")", "\U0001f600", "【0:0†source】", "[0]", "%20"]
+    [
+        "sandbox:/mnt/data/",
+        "sandbox",
+        *MADE,
+        "t.csv",
+        ".",
+        "x",
+        " ",
+        "(",
+        ")",
+        "\U0001f600",
+        "【0:0†source】",
+        "[0]",
+        "%20",
+    ]
 )
 TEXTS = st.lists(PIECES, max_size=12).map("".join)
 
