@@ -15,7 +15,8 @@ from understudy.core import errors
 from understudy.core.chat.assemble import Turn, TurnTooLarge
 from understudy.core.chat.budget import Corrections
 from understudy.core.chat.citations import Citable
-from understudy.core.chat.context import Prompt, Spent, compose, images_unsaid, prompt_budget
+from understudy.core.chat.context import Prompt, Spent, compose, prompt_budget
+from understudy.core.chat.made import images_unsaid
 from understudy.core.chat.offers import Offer
 from understudy.core.chat.step_calls import StepCalls
 from understudy.core.ids import RunId

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from understudy.core.chat.citations import Citable
 from understudy.core.chat.context import Window
-from understudy.core.chat.file_paths import made_files
+from understudy.core.chat.made import made_files
 from understudy.core.chat.offers import BuiltInKind, Offer, built_in_kinds, offers
 from understudy.core.ids import ProjectId
 from understudy.core.run.inputs import ToolsFinished

@@ -38,7 +38,6 @@ from understudy.wire.steps import (
     CodeInterpreterCall,
     FileSearchCall,
     FunctionCall,
-    ImageOutput,
     MessageCreation,
     RunStep,
     ToolCall,
@@ -200,24 +199,6 @@ def message_tokens(message: Message, count: Callable[[str], int]) -> int:
 def content_tokens(content: Sequence[Part], count: Callable[[str], int], role: Role) -> int:
     """The same, of a message that is not made yet."""
     return _parts_tokens(content, count, role) + MESSAGE_OVERHEAD_TOKENS
-
-
-def images_unsaid(own: Sequence[RunStep]) -> Sequence[str]:
-    """The files of images that code has made since the run's last message: the next one begins with them."""
-    images: list[str] = []
-    for step in own:
-        match step.step_details:
-            case MessageCreation():
-                images.clear()
-            case ToolCalls(tool_calls=calls):
-                outputs = [
-                    output
-                    for call in calls
-                    if isinstance(call, CodeInterpreterCall)
-                    for output in call.code_interpreter.outputs
-                ]
-                images += [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
-    return images
 
 
 # --- which messages

@@ -3,35 +3,16 @@
 The text stays as it is, so nothing of it is held back: an annotation may come with a later piece than its text.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from understudy.core.chat.citations import Citable, Citations, Cited
-from understudy.core.run.state import Note
-from understudy.wire.messages import Annotation, FilePath, FilePathTarget, Message, TextPart
+from understudy.wire.messages import Annotation, FilePath, FilePathTarget
 
 PREFIX: Final = "sandbox:/mnt/data/"
 # What a name may go on with: behind a dot or a dash only if something follows that does not end a sentence.
 _JOINTS: Final = frozenset(".-/")
-
-
-def made_files(messages: Iterable[Message], notes: Mapping[str, Mapping[str, Note]]) -> Mapping[str, str]:
-    """The ids of the files that may be pointed to, by their paths below `/mnt/data`; the newest of each name.
-
-    `messages` are those of earlier runs, and `notes` this run's, both oldest first.
-    """
-    made: dict[str, str] = {}
-    for message in messages:
-        for part in message.content:
-            if isinstance(part, TextPart) and message.role == "assistant":
-                for annotation in part.text.annotations:
-                    if isinstance(annotation, FilePath):
-                        made[unquote(annotation.text.removeprefix(PREFIX))] = annotation.file_path.file_id
-    for of_step in notes.values():
-        for note in of_step.values():
-            made.update((file.name, file.file_id) for file in note.files)
-    return made
 
 
 class Annotator:
