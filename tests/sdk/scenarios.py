@@ -14,12 +14,12 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from python_client import file_search, files, objects, parameters, refusals, runs, vector_stores
+from python_client import code_interpreter, file_search, files, objects, parameters, refusals, runs, vector_stores
 
 NAMES = (Path(__file__).parent / "scenario_names.txt").read_text("utf-8").split()
 SCENARIOS = {
     name: scenario
-    for module in (file_search, files, objects, parameters, refusals, runs, vector_stores)
+    for module in (code_interpreter, file_search, files, objects, parameters, refusals, runs, vector_stores)
     for name, scenario in vars(module).items()
 }
 

@@ -41,7 +41,7 @@ from understudy.tools.code_files import CodeFiles, Made, Placed
 from understudy.tools.code_outputs import Outputs
 from understudy.wire.chat import ChatFunction
 from understudy.wire.runs import Run
-from understudy.wire.steps import CodeInterpreterCall, CodeOutcome, FunctionCall
+from understudy.wire.steps import CodeInterpreterCall, CodeOutcome, FunctionCall, ImageOutput, ToolCall
 from understudy.wire.tools import ToolResources
 
 log = structlog.get_logger()
@@ -107,6 +107,13 @@ class CodeInterpreter:
             raise ToolFailed(str(error)) from error
         finally:
             outputs.close()
+
+    async def take_back(self, project: ProjectId, call: ToolCall, note: Note | None) -> None:
+        made = [] if note is None else [file.file_id for file in note.files]
+        if isinstance(call, CodeInterpreterCall):
+            outputs = call.code_interpreter.outputs
+            made += [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
+        await self._files.unmake(project, made)
 
     async def leave(self, project: ProjectId, thread_id: str) -> None:
         key = _key(project, thread_id)
