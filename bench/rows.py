@@ -11,6 +11,7 @@ from bench.files import large_file
 from bench.ingest import ingest
 from bench.orders import Finish, Hold, Volley
 from bench.processes import Failed, Server, call, litellm, understudy
+from bench.sandbox import code
 from bench.search import speed
 from bench.stage import Cost, Stage, new_assistant, new_run
 from bench.table import Row, median, percentile, row, shown
@@ -39,6 +40,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     long_thread: int
     search_chunks: tuple[int, ...]  # of each vector store that is searched
     file_mebibytes: int
+    code_sessions: int
     peers: bool
 
 
@@ -56,6 +58,7 @@ FULL: Final = Sizes(
     long_thread=10_000,
     search_chunks=(10_000, 100_000),
     file_mebibytes=512,
+    code_sessions=7,
     peers=True,
 )
 QUICK: Final = Sizes(
@@ -72,6 +75,7 @@ QUICK: Final = Sizes(
     long_thread=10_000,
     search_chunks=(10_000,),
     file_mebibytes=64,
+    code_sessions=3,
     peers=False,
 )
 SMOKE: Final = Sizes(
@@ -88,6 +92,7 @@ SMOKE: Final = Sizes(
     long_thread=0,
     search_chunks=(),
     file_mebibytes=1,
+    code_sessions=0,
     peers=False,
 )
 
@@ -106,6 +111,8 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
         rows += long_threads(stage, sizes)
     if sizes.file_mebibytes:
         rows += large_file(stage, sizes.file_mebibytes)
+    if sizes.code_sessions:
+        rows += code(stage.directory, sizes.code_sessions)
     if sizes.starts:
         rows += starts(stage, sizes)
     if sizes.search_chunks:

@@ -14,7 +14,7 @@ from understudy.api.files import NOT_DOWNLOADED
 from understudy.api.routes import operations, router
 from understudy.api.services import Services
 from understudy.api.v1_answers import V1Answers
-from understudy.blobs.local import open_local_blobs
+from understudy.blobs.opening import open_blobs
 from understudy.bus.opening import open_bus
 from understudy.documents.reader import ChildDocuments
 from understudy.embeddings.choice import ChosenEmbedders
@@ -104,7 +104,7 @@ class Understudy:
         opened.push_async_callback(models.close)
         embedders = make_embedders(settings, models)
         opened.push_async_callback(embedders.close)
-        blobs = await open_local_blobs(settings.files_dir)
+        blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 
@@ -205,9 +205,16 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
     return open_sandboxes(
         folder=settings.sandbox,
         wanted=settings.code_interpreter != "off",
-        limits=SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds),
+        urls=(settings.sandbox_urls or "").split(),
+        key=settings.sandbox_key,
+        limits=sandbox_limits(settings),
         sessions_max=settings.sandbox_sessions,
     )
+
+
+def sandbox_limits(settings: Settings) -> SandboxLimits:
+    """What each session is held to."""
+    return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
 
 
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:

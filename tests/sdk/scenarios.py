@@ -17,11 +17,8 @@ from pathlib import Path
 from python_client import code_interpreter, file_search, files, objects, parameters, refusals, runs, vector_stores
 
 NAMES = (Path(__file__).parent / "scenario_names.txt").read_text("utf-8").split()
-SCENARIOS = {
-    name: scenario
-    for module in (code_interpreter, file_search, files, objects, parameters, refusals, runs, vector_stores)
-    for name, scenario in vars(module).items()
-}
+MODULES = (objects, files, vector_stores, file_search, code_interpreter, runs, refusals, parameters)
+SCENARIOS = {name: function for module in MODULES for name, function in vars(module).items()}
 
 
 def perform(name: str) -> str:

@@ -14,15 +14,16 @@ from support.server import server_process
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+SAID = "What is an understudy?The lamp of the lighthouse burns 37 litres of oil each night.\n"
 NEWEST = next(client for client in CLIENTS if client.name == "python-3")
 
 pytestmark = pytest.mark.sdk
 
 
-def test_the_python_code_streams_an_answer(tmp_path: Path) -> None:
+def test_the_python_code_streams_an_answer_and_finds_what_was_uploaded(tmp_path: Path) -> None:
     if (missing := build_all([NEWEST])[NEWEST]) is not None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
-    (code,) = [block for language, block in BLOCKS if language == "python"]
+    code = "\n".join(block for language, block in BLOCKS if language == "python")
     with model_in_thread(ScriptedModel()) as model, server_process(model.base_url, tmp_path) as server:
         given = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": server.key}
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OPENAI_"))}
@@ -34,7 +35,7 @@ def test_the_python_code_streams_an_answer(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
-    assert (ended.returncode, ended.stdout) == (0, "What is an understudy?"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, SAID), ended.stderr
 
 
 def test_every_make_target_that_is_named_exists() -> None:

@@ -8,6 +8,8 @@ from typing import Final
 from understudy import __version__
 from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes, Target
+from understudy.sandbox.building import built_environment
+from understudy.sandbox.opening import environment_in
 from understudy.setting_sources import Loaded
 from understudy.setting_values import without_user
 from understudy.settings import Settings
@@ -38,6 +40,7 @@ def banner(loaded: Loaded, *, port: int, first_key: str | None) -> str:
         "",
         *_model_lines(settings),
         *_search_lines(settings),
+        *_code_lines(loaded),
         "",
         f"Its files are in {settings.data_dir}. With the two lines above pasted, `{_command()} chat` talks to it; "
         "Ctrl-C stops it.",
@@ -79,6 +82,22 @@ def _search_lines(settings: Settings) -> list[str]:
         return []
     how = "embedding fetch --minilm" if settings.local_embedding == "minilm" else "embedding fetch"
     return [f"File search: by words alone. To find what is meant, fetch an embedding: `{_command()} {how}`."]
+
+
+def _code_lines(loaded: Loaded) -> list[str]:
+    settings = loaded.settings
+    if settings.code_interpreter == "off" or settings.sandbox_urls:
+        return []
+    where = "" if loaded.sources["data_dir"] == "default" else f" --data-dir {settings.data_dir}"
+    init = f"{_command()} sandbox init{where}"
+    if shutil.which("bwrap") is None:
+        return [f"Code interpreter: none, for bubblewrap is not installed. Install it, and then run: {init}."]
+    built = built_environment(settings.sandbox)
+    if built is None and not environment_in(settings.sandbox).exists():
+        return [f"Code interpreter: its environment is not there yet; this makes one with pandas and all: {init}."]
+    if built is not None and built.profile == "minimal":
+        return [f"Code interpreter: Python with numpy and matplotlib; for pandas, documents and more: {init}."]
+    return []
 
 
 def _route_lines(routes: Routes, tables: ModelTables) -> list[str]:

@@ -14,6 +14,7 @@ from understudy.settings import SettingError
 __all__ = ["commands", "main"]
 
 INTERRUPTED = 130
+SANDBOX = tuple(name for name in ALL if name.startswith("sandbox_"))
 
 
 def main() -> None:
@@ -55,6 +56,11 @@ def commands() -> typer.Typer:
     embedding = typer.Typer(help="The built-in embedding, by which file search finds what is meant.")
     embedding.command("fetch")(embedding_fetch)
     app.add_typer(embedding, name="embedding", no_args_is_help=True)
+    sandbox = typer.Typer(help="Where the code interpreter runs Python; see docs/code-interpreter.md.")
+    sandbox.command("init")(sandbox_init)
+    sandbox.command("check")(sandbox_check)
+    sandbox.command("serve")(sandbox_serve)
+    app.add_typer(sandbox, name="sandbox", no_args_is_help=True)
     app.command("reindex")(reindex)
     app.command("settings")(settings)
     return app
@@ -161,6 +167,46 @@ def embedding_fetch(
     from understudy.weights import MINILM, WORDLLAMA
 
     fetch(loaded.settings, MINILM if minilm else WORDLLAMA)
+
+
+@with_settings("data_dir", "sandbox_dir")
+def sandbox_init(
+    loaded: Loaded,
+    profile: Annotated[
+        str, typer.Option(help="What it holds: minimal (plots and arrays), standard (data and documents) or full.")
+    ] = "standard",
+    python: Annotated[
+        str | None, typer.Option(help="Its interpreter, 3.11 to 3.13; without one the server's own.", metavar="PATH")
+    ] = None,
+) -> None:
+    """Make the environment that assistants' Python runs in, or replace it by another profile."""
+    from understudy.cli.sandbox import init
+
+    init(loaded.settings, profile, python)
+
+
+@with_settings("data_dir", "code_interpreter", *SANDBOX)
+def sandbox_check(
+    loaded: Loaded,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object instead.")] = False,
+) -> None:
+    """Run code that tries to get out of the sandbox; where it cannot run, say what mends it, and exit with 1."""
+    from understudy.cli.sandbox import check
+
+    if not check(loaded.settings, as_json=as_json):
+        raise typer.Exit(1)
+
+
+@with_settings("data_dir", "log_level", "log_format", *(name for name in SANDBOX if name != "sandbox_urls"))
+def sandbox_serve(
+    loaded: Loaded,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65_535)] = 8100,
+) -> None:
+    """Run code for servers on other machines; they name it in `sandbox_urls` and show it `sandbox_key`."""
+    from understudy.cli.sandbox import serve
+
+    serve(loaded.settings, host, port)
 
 
 @with_settings(

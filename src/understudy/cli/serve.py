@@ -1,6 +1,7 @@
 """`understudy serve`: one process that listens, answers, and works on runs."""
 
 import errno
+import gc
 import os
 import socket
 import sys
@@ -18,7 +19,7 @@ from understudy.keys import Keys
 from understudy.logs import configure
 from understudy.setting_sources import Loaded
 
-__all__ = ["serve"]
+__all__ = ["listening", "serve"]
 
 BACKLOG: Final = 2048
 OPEN_FILES_MAX: Final = 16_384  # two connections for each stream, one to its reader and one to its model server
@@ -31,7 +32,7 @@ def serve(loaded: Loaded) -> None:
     settings = loaded.settings
     configure(settings.log_level, settings.log_format)
     _allow_open_files()
-    listener = _listen(settings.host, settings.port)
+    listener = listening(settings.host, settings.port)
     with listener:
         app = create_app(settings)
         key = None
@@ -67,6 +68,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        # What is loaded by now stays: the collector need not look through all of it for what each run leaves.
+        gc.freeze()
         if self.started:
             print(self._text, flush=True)
 
@@ -87,7 +90,7 @@ def _allow_open_files() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, allowable))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """A listening socket, before anything else is set up: a port in use is the likeliest thing to go wrong."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

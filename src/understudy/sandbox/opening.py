@@ -1,5 +1,6 @@
-"""Which sandboxes a server has: this machine's, or none."""
+"""Which sandboxes a server has: this machine's, those of other machines, or none."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -7,10 +8,12 @@ from understudy.ports import Sandboxes
 from understudy.sandbox.absent import NoSandboxes
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.local import LocalSandboxes
+from understudy.sandbox.remote import RemoteSandboxes
 
 __all__ = ["PRELOADED", "environment_in", "open_local_sandboxes", "open_sandboxes"]
 
 OFF: Final = 'The code interpreter is switched off on this server (`code_interpreter = "off"`).'
+KEYLESS: Final = "The code interpreter's daemons want a key: set `sandbox_key`, the same at both."
 # What most code imports, and what takes long to: loaded in a session that waits for its first call.
 PRELOADED: Final = ("numpy", "pandas", "matplotlib.pyplot")
 
@@ -19,15 +22,19 @@ def open_sandboxes(
     *,
     folder: Path,
     wanted: bool = True,
+    urls: Sequence[str] = (),
+    key: str | None = None,
     limits: SandboxLimits | None = None,
     sessions_max: int | None = None,
 ) -> Sandboxes:
-    """Those of this machine, with its environment and files below `folder`.
+    """Those of the daemons at `urls`, else those of this machine with its environment and files below `folder`.
 
     Nothing is looked at before the first use: it is `open` that raises `SandboxUnavailable`, with what mends it.
     """
     if not wanted:
         return NoSandboxes(OFF)
+    if urls:
+        return NoSandboxes(KEYLESS) if key is None else RemoteSandboxes(urls, key)
     return open_local_sandboxes(folder, limits=limits, sessions_max=sessions_max)
 
 

@@ -64,8 +64,12 @@ class SqliteStore(RowStore):
         """What was given to write is written first."""
         await self._writer.close()
         self._reader.close()
-        await asyncio.to_thread(self._long_read.acquire)
-        self._long_reader.close()
+
+        def close_long_reader() -> None:
+            with self._long_read:
+                self._long_reader.close()
+
+        await asyncio.to_thread(close_long_reader)
 
 
 async def open_sqlite(path: Path, *, pages_max: int | None = None) -> SqliteStore:
