@@ -186,6 +186,18 @@ async def test_events_come_while_the_code_runs(sandboxes: Sandboxes) -> None:
         assert said == [CodePrinted("first\n"), CodeEnded("done")]
 
 
+async def test_a_flood_ends_the_session_and_little_of_it_is_told(opener: Opener) -> None:
+    sandboxes = await opener(limits=SandboxLimits(flood_bytes=4_000_000, text_bytes=100_000))
+    async with sandboxes.open("a") as session:
+        events = await run(session, "import os\nwhile True: os.write(1, b'\\0<\\xff>' * 16_000)")
+    (*printed, ended) = events
+    assert isinstance(ended, CodeEnded)
+    assert ended.how == "killed"
+    assert sum(len(event.text) for event in printed if isinstance(event, CodePrinted)) < 101_000
+    async with sandboxes.open("a") as session:
+        assert session.state == "restarted"
+
+
 async def test_with_every_session_at_work_opening_says_that_they_are_busy(opener: Opener) -> None:
     sandboxes = await opener(sessions_max=1, limits=SandboxLimits(wait_seconds=0.1))
     async with sandboxes.open("a"):
