@@ -131,8 +131,9 @@ class CodeInterpreter:
     async def _run(
         self, context: ToolContext, call: FunctionCall, code: str, session: SandboxSession, outputs: Outputs
     ) -> Outcome:
-        sentences = await self._give(context, session)
+        sentences: list[str] = []
         try:
+            sentences += await self._give(context, session)
             sentences += await self._execute(context.project, session, code, outputs)
         except SandboxRefusal as refusal:
             sentences.append(str(refusal))
