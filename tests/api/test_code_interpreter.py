@@ -15,6 +15,7 @@ from support.model_server import Call, Interleaved, Reply, ScriptedModel
 from support.sdk import accumulated, without_index
 from support.server import RunningServer, running_server
 from support.talk import WEATHER, Talk, polled
+from support.transcript import check_golden, transcript
 
 CODE = {"type": "code_interpreter"}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -151,6 +152,14 @@ async def test_images_and_files_reach_the_client(client: Client, shared_model: S
     await client.delete(f"/v1/files/{file['id']}")
     assert "[image 1" in told(shared_model)[0]
     assert "Files that the code wrote: sandbox:/mnt/data/t.csv" in told(shared_model)[0]
+
+
+async def test_the_stream_of_code_with_an_image_and_a_file(client: Client, shared_model: ScriptedModel) -> None:
+    talk = await Talk.begin(client, tools=[CODE])
+    code = f"print('rows: 3')\n{DRAW}\nf = open('t.csv', 'w').write('a,b')"
+    cut = Call("call_c", "code_interpreter", '{"code": "', *json.dumps(code)[1:].splitlines(), "}")
+    shared_model.script(Reply(cut), Reply("Saved as ", "[t](sandbox:/mnt/da", "ta/t.csv", ")."))
+    check_golden("code-interpreter", transcript(await talk.stream()))
 
 
 async def test_a_reader_that_comes_late_is_shown_the_same(client: Client, shared_model: ScriptedModel) -> None:

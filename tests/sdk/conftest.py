@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sdk.environments import CLIENTS, Client, Unavailable, build_all
+from support.code import sandbox_folder_if_there
 from support.model_server import ScriptedModel, model_in_thread
 from support.server import ServerProcess, server_process
 from understudy import entropy
@@ -54,10 +55,11 @@ def outcomes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     chosen = [client for client in CLIENTS if client in wanted]
     missing = {client: reason for client, reason in build_all(chosen).items() if reason is not None}
     data_dir = tmp_path_factory.mktemp("sdk")
+    sandbox = sandbox_folder_if_there(data_dir)
     keys = asyncio.run(_make_keys(data_dir, [client for client in chosen if client not in missing]))
     with (
         model_in_thread(ScriptedModel()) as model,
-        server_process(model.base_url, data_dir) as server,
+        server_process(model.base_url, data_dir, sandbox_dir=sandbox) as server,
         ThreadPoolExecutor(len(CLIENTS)) as pool,
     ):
         yield Outcomes(missing, {client: pool.submit(_run, client, key, server, model) for client, key in keys.items()})

@@ -10,6 +10,7 @@
 import { readFileSync } from "node:fs";
 import { performance } from "node:perf_hooks";
 
+import * as codeInterpreter from "./node_client/code_interpreter.mjs";
 import * as fileSearch from "./node_client/file_search.mjs";
 import * as files from "./node_client/files.mjs";
 import * as objects from "./node_client/objects.mjs";
@@ -18,7 +19,16 @@ import * as refusals from "./node_client/refusals.mjs";
 import * as runs from "./node_client/runs.mjs";
 import * as vectorStores from "./node_client/vector_stores.mjs";
 
-const SCENARIOS = { ...fileSearch, ...files, ...objects, ...parameters, ...refusals, ...runs, ...vectorStores };
+const SCENARIOS = {
+  ...codeInterpreter,
+  ...fileSearch,
+  ...files,
+  ...objects,
+  ...parameters,
+  ...refusals,
+  ...runs,
+  ...vectorStores,
+};
 const listed = readFileSync(new URL("./scenario_names.txt", import.meta.url), "utf-8").trim().split(/\s+/);
 const given = process.argv.slice(2);
 const waiting = given.length > 0 ? given : listed;

@@ -14,10 +14,10 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from python_client import file_search, files, objects, parameters, refusals, runs, vector_stores
+from python_client import code_interpreter, file_search, files, objects, parameters, refusals, runs, vector_stores
 
 NAMES = (Path(__file__).parent / "scenario_names.txt").read_text("utf-8").split()
-MODULES = (objects, files, vector_stores, file_search, runs, refusals, parameters)
+MODULES = (objects, files, vector_stores, file_search, code_interpreter, runs, refusals, parameters)
 SCENARIOS = {name: function for module in MODULES for name, function in vars(module).items()}
 
 

@@ -22,7 +22,9 @@ __all__ = ["Normaliser", "check_golden", "transcript"]
 GOLDEN = Path(__file__).parent.parent / "golden"
 UPDATE = "UPDATE_GOLDEN"
 
-_ID = re.compile(r"(?<![A-Za-z0-9_])(asst|thread|run|msg|step|call|vs|upload|part)_[A-Za-z0-9]{24}(?![A-Za-z0-9])")
+_ID = re.compile(
+    r"(?<![A-Za-z0-9_])((?:asst|thread|run|msg|step|call|vs|upload|part)_|file-)[A-Za-z0-9]{24}(?![A-Za-z0-9])"
+)
 _TIME_KEY = re.compile(r"created|\w+_at")
 
 
@@ -58,7 +60,7 @@ class Normaliser:
         full, kind = match[0], match[1]
         if full not in self._names:
             self._counts[kind] += 1
-            self._names[full] = f"{kind}_{self._counts[kind]}"
+            self._names[full] = f"{kind}{self._counts[kind]}"
         return self._names[full]
 
 

@@ -1,5 +1,6 @@
 """The calls of built-in tools that a model made: made here, one after the other, while the run stays in progress."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
@@ -76,6 +77,15 @@ class Tools:
         Raises `ToolFailed`, `CalledAway`, and what an append raises.
         """
         notes: dict[str, Note] = {}
+        try:
+            await self._make_calls(held, reply, room, notes)
+        except asyncio.CancelledError:
+            # This worker is to end, and the next one begins the turn anew.
+            await asyncio.shield(self._take_back(held, reply, notes))
+            raise
+        await held.append(ToolsFinished(at=held.now(), calls=reply.shown_calls), notes=notes)
+
+    async def _make_calls(self, held: HeldRun, reply: Reply, room: Room, notes: dict[str, Note]) -> None:
         tokens, sources = room.tokens, 0
         for index, call in enumerate(reply.turn.calls):
             kind = reply.calls.kind(call)
@@ -100,7 +110,12 @@ class Tools:
             notes[call.id] = outcome.note
             sources += len(outcome.note.sources)
             tokens -= room.count(outcome.note.output)
-        await held.append(ToolsFinished(at=held.now(), calls=reply.shown_calls), notes=notes)
+
+    async def _take_back(self, held: HeldRun, reply: Reply, notes: Mapping[str, Note]) -> None:
+        for made, shown in zip(reply.turn.calls, reply.shown_calls, strict=True):
+            kind = reply.calls.kind(made)
+            if kind is not None:
+                await self._by_kind[kind].take_back(held.stored.project, shown, notes.get(made.id))
 
     async def leave(self, project: ProjectId, thread_id: str) -> None:
         """The thread was deleted: what the tools keep for it goes."""

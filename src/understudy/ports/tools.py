@@ -67,6 +67,9 @@ class BuiltIn(Protocol):
     async def call(self, context: ToolContext, call: FunctionCall, emit: Emit) -> Outcome:
         """Raises `ToolFailed`. Arguments that make no sense are an outcome: the model is told so and may try again."""
 
+    async def take_back(self, project: ProjectId, call: ToolCall, note: Note | None) -> None:
+        """The turn will be made again, and nobody will see what this call has come to: what it made goes."""
+
     async def leave(self, project: ProjectId, thread_id: str) -> None:
         """The thread was deleted: what was kept for it goes. Returns at once; what takes time is done meanwhile."""
 

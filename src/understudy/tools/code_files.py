@@ -109,9 +109,14 @@ class CodeFiles:
                 room -= file.size_bytes
                 made.append(MadeFile(file.name, file_id))
         except BaseException:
-            await asyncio.shield(self._unmake(project, made))
+            await asyncio.shield(self.unmake(project, [file.file_id for file in made]))
             raise
         return Made(made, left_out)
+
+    async def unmake(self, project: ProjectId, file_ids: Sequence[str]) -> None:
+        """Deletes files that were made and that nobody will be shown."""
+        for file_id in file_ids:
+            await self._store.delete_file(project, file_id)
 
     async def _keep(self, project: ProjectId, session: SandboxSession, name: str) -> str | None:
         try:
@@ -120,10 +125,6 @@ class CodeFiles:
             log.warning("made_file_not_kept", reason=str(error))
             return None
         return file.id
-
-    async def _unmake(self, project: ProjectId, made: Sequence[MadeFile]) -> None:
-        for file in made:
-            await self._store.delete_file(project, file.file_id)
 
 
 def named(files: Iterable[StoredFile]) -> Sequence[Placed]:

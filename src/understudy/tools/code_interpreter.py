@@ -41,7 +41,7 @@ from understudy.tools.code_files import CodeFiles, Made, Placed
 from understudy.tools.code_outputs import Outputs
 from understudy.wire.chat import ChatFunction
 from understudy.wire.runs import Run
-from understudy.wire.steps import CodeInterpreterCall, CodeOutcome, FunctionCall
+from understudy.wire.steps import CodeInterpreterCall, CodeOutcome, FunctionCall, ImageOutput, ToolCall
 from understudy.wire.tools import ToolResources
 
 log = structlog.get_logger()
@@ -108,6 +108,13 @@ class CodeInterpreter:
         finally:
             outputs.close()
 
+    async def take_back(self, project: ProjectId, call: ToolCall, note: Note | None) -> None:
+        made = [] if note is None else [file.file_id for file in note.files]
+        if isinstance(call, CodeInterpreterCall):
+            outputs = call.code_interpreter.outputs
+            made += [output.image.file_id for output in outputs if isinstance(output, ImageOutput)]
+        await self._files.unmake(project, made)
+
     async def leave(self, project: ProjectId, thread_id: str) -> None:
         key = _key(project, thread_id)
         if self._given.pop(key, None) is not None:
@@ -124,8 +131,9 @@ class CodeInterpreter:
     async def _run(
         self, context: ToolContext, call: FunctionCall, code: str, session: SandboxSession, outputs: Outputs
     ) -> Outcome:
-        sentences = await self._give(context, session)
+        sentences: list[str] = []
         try:
+            sentences += await self._give(context, session)
             sentences += await self._execute(context.project, session, code, outputs)
         except SandboxRefusal as refusal:
             sentences.append(str(refusal))

@@ -39,7 +39,7 @@ from understudy.tools.passages import Told, tell
 from understudy.tools.queries import read_queries
 from understudy.wire.chat import ChatFunction
 from understudy.wire.runs import Run
-from understudy.wire.steps import FileSearchCall, FileSearchOutcome, FileSearchResult, FunctionCall
+from understudy.wire.steps import FileSearchCall, FileSearchOutcome, FileSearchResult, FunctionCall, ToolCall
 from understudy.wire.threads import Thread
 from understudy.wire.tools import ToolResources
 
@@ -132,6 +132,9 @@ class FileSearch:
         if not told.sources:
             told = Told(_NO_ROOM if passages else _NOTHING, ())
         return self._outcome(context, call, arguments, told, passages)
+
+    async def take_back(self, project: ProjectId, call: ToolCall, note: Note | None) -> None:
+        """A search makes nothing."""
 
     async def leave(self, project: ProjectId, thread_id: str) -> None:
         """Nothing is kept for a thread but its store, which lasts for as long as it says."""
