@@ -3,12 +3,17 @@
 import asyncio
 import gc
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+import understudy
 from support.sandboxes import alive, required
 from understudy.ports import CodeEnded, CodeEvent, CodeValue, SandboxBusy, SandboxSession, SandboxUnavailable
 from understudy.sandbox.diagnosis import NO_BWRAP
@@ -51,6 +56,32 @@ async def until_warm(sandboxes: LocalSandboxes) -> None:
 
 async def test_this_machine_holds_the_sandbox(tmp_path: Path, opened: list[LocalSandboxes]) -> None:
     await sandboxes_in(tmp_path, opened).check()
+
+
+def test_a_server_below_tmp_has_a_sandbox_too(tmp_path: Path) -> None:
+    """Where the server is root, its sandboxes' folders are put there for the eyes of bubblewrap alone."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as code:
+        shutil.copytree(Path(understudy.__file__).parent, Path(code, "understudy"))
+        made = (
+            f"LocalSandboxes(environment=Path({str(required())!r}), folder=Path({str(tmp_path / 'boxes')!r}), warm=0)"
+        )
+        program = f"""
+import asyncio
+from pathlib import Path
+from understudy.sandbox.local import LocalSandboxes
+
+async def check() -> None:
+    sandboxes = LocalSandboxes(environment=Path({environment!r}), folder=Path({folder!r}), warm=0)
+    try:
+        await sandboxes.check()
+    finally:
+        await sandboxes.close()
+
+asyncio.run(check())
+"""
+        variables = {**os.environ, "PYTHONPATH": code}
+        ended = subprocess.run([sys.executable, "-P", "-c", program], env=variables, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 async def test_keys_have_sessions_of_their_own(tmp_path: Path, opened: list[LocalSandboxes]) -> None:

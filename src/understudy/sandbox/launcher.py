@@ -69,6 +69,8 @@ class Launcher:
         self._limits = limits
         self._ready: _Ready | None = None
         self._uid = uid
+        # Read here: the thread below may get a view of its own in which the server's code is covered.
+        self._runner = _RUNNER.read_bytes()
         # One thread for good: --die-with-parent means the thread that started bubblewrap, not its process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandboxes")
 
@@ -101,7 +103,7 @@ class Launcher:
             block_out, block = _pipe(theirs, ours) if blocked else (None, None)
             descriptors = Descriptors(
                 seccomp=_held(sandbox_filter(), theirs),
-                runner=_held(_RUNNER.read_bytes(), theirs),
+                runner=_held(self._runner, theirs),
                 status=status_in,
                 events=events_in,
                 block=block_out,
