@@ -62,9 +62,7 @@ def test_a_server_below_tmp_has_a_sandbox_too(tmp_path: Path) -> None:
     """Where the server is root, its sandboxes' folders are put there for the eyes of bubblewrap alone."""
     with tempfile.TemporaryDirectory(dir="/tmp") as code:
         shutil.copytree(Path(understudy.__file__).parent, Path(code, "understudy"))
-        made = (
-            f"LocalSandboxes(environment=Path({str(required())!r}), folder=Path({str(tmp_path / 'boxes')!r}), warm=0)"
-        )
+        environment, folder = str(required()), str(tmp_path / "boxes")
         program = f"""
 import asyncio
 from pathlib import Path
