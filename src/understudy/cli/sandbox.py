@@ -105,7 +105,7 @@ async def _serve(settings: Settings, key: str, listener: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         limit_concurrency=SANDBOX_CONNECTIONS_MAX,
-        timeout_graceful_shutdown=0,
+        timeout_graceful_shutdown=1,  # a lease lasts as long as its holder likes
     )
     try:
         sandboxes.warm_up()

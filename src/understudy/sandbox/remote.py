@@ -31,6 +31,10 @@ _NONE_ANSWERS: Final = (
     "None of the code interpreter's daemons answers: start them with `understudy sandbox serve`, and see this server's "
     "log."
 )
+_ONE_IS_SILENT: Final = (
+    "The code interpreter's daemon {} of {} does not answer: start it with `understudy sandbox serve`, and see this "
+    "server's log."
+)
 _WRONG_KEY: Final = "The code interpreter's daemon refuses this server's key: set the same `sandbox_key` at both."
 _CHECK_SECONDS: Final = 120.0
 _GONE: Final = (aiohttp.ClientError, OSError, TimeoutError, Broken)
@@ -62,7 +66,7 @@ class RemoteSandboxes:
 
     async def check(self) -> None:
         """Has each daemon check itself. Raises `SandboxUnavailable` for the first that does not work."""
-        for url in self._urls:
+        for number, url in enumerate(self._urls, 1):
             timeout = aiohttp.ClientTimeout(total=_CHECK_SECONDS, sock_connect=SANDBOX_CONNECT_SECONDS)
             try:
                 async with self._client().post(f"{url}/v1/check", timeout=timeout) as answer:
@@ -70,7 +74,7 @@ class RemoteSandboxes:
                         raise SandboxUnavailable(await _refusal(answer))
             except _GONE as error:
                 log.warning("sandbox_daemon_gone", url=url, error=repr(error))
-                raise SandboxUnavailable(_NONE_ANSWERS) from error
+                raise SandboxUnavailable(_ONE_IS_SILENT.format(number, len(self._urls))) from error
 
     async def close(self) -> None:
         http, self._http = self._http, None
