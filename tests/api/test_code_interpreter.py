@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from support.client import Client, Event
 from support.code import sandbox_folder
 from support.files import new_file
 from support.model_server import Call, Interleaved, Reply, ScriptedModel
+from support.sandbox_daemon import KEY, daemon_over
+from support.sandboxes import required
 from support.sdk import accumulated, without_index
 from support.server import RunningServer, running_server
 from support.talk import WEATHER, Talk, polled
 from support.transcript import check_golden, transcript
+from understudy.sandbox import LocalSandboxes
 
 CODE = {"type": "code_interpreter"}
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -377,3 +381,25 @@ async def test_without_a_sandbox_a_run_that_calls_the_tool_fails_with_what_mends
         assert "understudy sandbox init" in run["last_error"]["message"]
         step = (await talk.steps(run))[0]
         assert (step["status"], step["last_error"]["message"]) == ("failed", run["last_error"]["message"])
+
+
+async def test_code_may_run_on_another_machine_and_that_one_may_go(model: ScriptedModel, tmp_path: Path) -> None:
+    far = LocalSandboxes(environment=required(), folder=tmp_path / "far", warm=0)
+    async with AsyncExitStack() as daemon:
+        daemon.push_async_callback(far.close)
+        url = await daemon.enter_async_context(daemon_over(far, tmp_path / "staged"))
+        async with running_server(model, tmp_path, sandbox_urls=url, sandbox_key=KEY) as server:
+            file = await new_file(server.client, b"1,2", filename="a.csv")
+            resources = {"code_interpreter": {"file_ids": [file["id"]]}}
+            talk = await Talk.begin(server.client, tools=[CODE], tool_resources=resources)
+            code = f"{DRAW}\nprint(open('a.csv').read())\nf = open('b.csv', 'w').write('3')"
+            run = await ran(talk, model, code, says="sandbox:/mnt/data/b.csv")
+            assert await logs(talk, run) == "[image]1,2\n"
+            _, text = (await talk.messages())[-1]["content"]
+            made = text["text"]["annotations"][0]["file_path"]["file_id"]
+            assert await content_of(server.client, made) == b"3"
+            await daemon.aclose()
+            model.script(runs("1"))
+            run = (await talk.stream())[-2].data
+            assert run["status"] == "failed"
+            assert "None of the code interpreter's daemons answers" in run["last_error"]["message"]

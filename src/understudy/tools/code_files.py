@@ -22,6 +22,7 @@ from understudy.ports import (
     SandboxSession,
     Store,
     StoredFile,
+    StoreUnavailable,
 )
 from understudy.wire.threads import Thread
 from understudy.wire.tools import ToolResources
@@ -115,8 +116,11 @@ class CodeFiles:
 
     async def unmake(self, project: ProjectId, file_ids: Sequence[str]) -> None:
         """Deletes files that were made and that nobody will be shown."""
-        for file_id in file_ids:
-            await self._store.delete_file(project, file_id)
+        try:
+            for file_id in file_ids:
+                await self._store.delete_file(project, file_id)
+        except StoreUnavailable as error:
+            log.warning("made_files_not_deleted", reason=str(error))
 
     async def _keep(self, project: ProjectId, session: SandboxSession, name: str) -> str | None:
         try:

@@ -74,7 +74,7 @@ class CodeInterpreter:
     kind: BuiltInKind = "code_interpreter"
 
     def __init__(self, files: CodeFiles, sandboxes: Sandboxes, *, call_seconds: float = SANDBOX_CALL_SECONDS) -> None:
-        """`call_seconds` is what the sandboxes hold a call to: the model is told so."""
+        """Code of one call that runs for longer than `call_seconds` is interrupted: the model is told so."""
         self._files = files
         self._sandboxes = sandboxes
         self._call_seconds = call_seconds
@@ -85,8 +85,8 @@ class CodeInterpreter:
     async def function(self, project: ProjectId, run: Run, settings: RunSettings) -> ChatFunction:
         description = _DESCRIPTION.format(seconds=self._call_seconds)
         if placed := await self._files.of_run(project, run.thread_id, settings):
-            names = msgspec.json.encode([one.name for one in placed]).decode()
-            description += _FILES.format(names=names[1:-1].replace(",", ", "))
+            names = ", ".join(msgspec.json.encode(one.name).decode() for one in placed)
+            description += _FILES.format(names=names)
         return ChatFunction(name=self.kind, description=description, parameters=_PARAMETERS)
 
     async def check(self, project: ProjectId, settings: RunSettings, thread_resources: ToolResources) -> None:
@@ -181,7 +181,7 @@ class CodeInterpreter:
 
     async def _execute(self, project: ProjectId, session: SandboxSession, code: str, outputs: Outputs) -> Sequence[str]:
         """Runs the code to its end; a sentence about how it ended, unless it ended well."""
-        events = session.execute(code)
+        events = session.execute(code, seconds=self._call_seconds)
         try:
             async for event in events:
                 match event:
