@@ -6,15 +6,17 @@ Without its program (Debian's `redis-server`) the tests that need it are skipped
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-START_SECONDS = 10.0
+SECONDS_MAX = 10.0
 
 
 class RedisServer:
@@ -22,6 +24,7 @@ class RedisServer:
         self.directory = Path(tempfile.mkdtemp(prefix="us-redis-"))
         self._program = program
         self._socket = self.directory / "socket"
+        self._pid_file = self.directory / "pid"
         self.start()
 
     @property
@@ -29,19 +32,21 @@ class RedisServer:
         return f"unix://{self._socket}"
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [self._program, "--port", "0", "--unixsocket", str(self._socket), "--save", "", "--dir", self.directory],
-            stdout=subprocess.DEVNULL,
-        )
-        deadline = time.monotonic() + START_SECONDS
-        while not self._socket.exists():
-            assert time.monotonic() < deadline, "Redis did not start"
-            time.sleep(0.005)  # there is no event to wait on in another process's start
+        # Not a child of this process: other tests count those.
+        options = ["--port", "0", "--unixsocket", self._socket, "--save", "", "--dir", self.directory]
+        words = [self._program, *options, "--daemonize", "yes", "--pidfile", self._pid_file]
+        subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+        self._until(self._socket.exists)
 
     def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait()
-        self._socket.unlink(missing_ok=True)
+        os.kill(int(self._pid_file.read_text("ascii")), signal.SIGTERM)
+        self._until(lambda: not self._pid_file.exists() and not self._socket.exists())
+
+    def _until(self, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SECONDS_MAX
+        while not true():
+            assert time.monotonic() < deadline, "Redis takes too long"
+            time.sleep(0.005)  # there is no event to wait on in another process
 
     def remove(self) -> None:
         self.stop()
