@@ -42,7 +42,7 @@ from understudy.models.upstream import Upstream
 from understudy.ports import Blobs, Bus, Embedders, Models, Sandboxes, Search, Store
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
-from understudy.settings import Settings
+from understudy.settings import SettingError, Settings
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
@@ -67,6 +67,7 @@ class Understudy:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._routes = settings.routes()
+        _require_one_place_for_code(settings)
         self._edge: ASGIApp | None = None
         self._open = AsyncExitStack()
         self._drain = AsyncExitStack()
@@ -201,15 +202,24 @@ def make_embedders(settings: Settings, models: Models) -> Embedders:
 
 
 def make_sandboxes(settings: Settings) -> Sandboxes:
-    """Where the code interpreter's code runs, to be closed at the end. Whether it can is found at the first use."""
+    """Where the code interpreter's code runs, to be closed at the end. Whether it can is found at the first use.
+
+    Raises `SettingError` for settings that do not fit together.
+    """
+    _require_one_place_for_code(settings)
     return open_sandboxes(
         folder=settings.sandbox,
-        wanted=settings.code_interpreter != "off",
+        mode=settings.code_interpreter,
         urls=(settings.sandbox_urls or "").split(),
         key=settings.sandbox_key,
         limits=sandbox_limits(settings),
         sessions_max=settings.sandbox_sessions,
     )
+
+
+def _require_one_place_for_code(settings: Settings) -> None:
+    if settings.code_interpreter == "unsafe-local" and settings.sandbox_urls:
+        raise SettingError('code_interpreter = "unsafe-local" and sandbox_urls exclude each other: unset one of them.')
 
 
 def sandbox_limits(settings: Settings) -> SandboxLimits:

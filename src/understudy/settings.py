@@ -258,8 +258,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = limits.SEARCH_CACHE_BYTES
 
     code_interpreter: Annotated[
-        Literal["sandbox", "off"],
-        _about(Group.CODE, "Whether assistants' Python is run, always in a sandbox; see docs/code-interpreter.md."),
+        Literal["sandbox", "unsafe-local", "off"],
+        _about(
+            Group.CODE,
+            "Where assistants' Python is run: in a sandbox, nowhere, or with the server's own rights and files "
+            "(unsafe-local: anything that a model writes is done); see docs/code-interpreter.md.",
+        ),
     ] = "sandbox"
     sandbox_dir: Annotated[
         Path | None,

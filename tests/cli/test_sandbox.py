@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.sandboxes import required
 
 
@@ -41,7 +43,21 @@ def test_check_runs_code_in_the_environment_that_there_is(tmp_path: Path) -> Non
         "reason": None,
         "where": str(tmp_path / "sandbox" / "environment"),
         "environment": None,
+        "sandboxed": True,
     }
+
+
+def test_check_says_when_there_is_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = required()
+    (tmp_path / "sandbox").mkdir()
+    (tmp_path / "sandbox" / "environment").symlink_to(environment)
+    (tmp_path / "understudy.toml").write_text('code_interpreter = "unsafe-local"\n', "utf-8")
+    monkeypatch.chdir(tmp_path)
+    told = understudy(tmp_path, "check")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "Sandbox:      NONE: code runs with the rights of " in told.stdout
+    assert "code_runs_without_a_sandbox" in told.stderr
+    assert json.loads(understudy(tmp_path, "check", "--json").stdout)["sandboxed"] is False
 
 
 def test_init_refuses_a_profile_that_there_is_not(tmp_path: Path) -> None:

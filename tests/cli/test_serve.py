@@ -114,6 +114,13 @@ def test_the_banner_says_when_search_goes_by_words_alone(tmp_path: Path) -> None
     assert "by words alone" not in said()
 
 
+def test_the_banner_says_when_code_runs_without_a_sandbox(tmp_path: Path) -> None:
+    given = {"data_dir": str(tmp_path), "code_interpreter": "unsafe-local"}
+    assert "WITHOUT A SANDBOX" in banner(load(given, {}, directory=tmp_path), port=8000, first_key="k")
+    del given["code_interpreter"]
+    assert "WITHOUT A SANDBOX" not in banner(load(given, {}, directory=tmp_path), port=8000, first_key="k")
+
+
 def test_the_banner_does_not_give_away_a_key_that_the_operator_chose(tmp_path: Path) -> None:
     loaded = load({}, {"UNDERSTUDY_API_KEY": "hush"}, directory=tmp_path)
     text = banner(loaded, port=8000, first_key=None)

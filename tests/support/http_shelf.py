@@ -15,7 +15,7 @@ from support.files import new_file
 from support.server import RunningServer, running_server
 from understudy.ports import Chunk, IngestJob, Store
 from understudy.retrieval.terms import term_counts
-from understudy.store.sqlite import open_sqlite
+from understudy.store.opening import open_store
 from understudy.wire.vector_stores import FileErrorCode
 
 __all__ = ["Shelf", "open_shelf", "path_of"]
@@ -70,7 +70,7 @@ def path_of(store: Any) -> str:
 @asynccontextmanager
 async def open_shelf(directory: Path, **settings: Any) -> AsyncIterator[Shelf]:
     async with running_server(None, directory, worker=False, **settings) as server:
-        rows = await open_sqlite(server.settings.database)
+        rows = await open_store(server.settings.database)
         try:
             yield Shelf(server, rows)
         finally:

@@ -20,6 +20,7 @@ from understudy.ports import CodeEvent
 from understudy.sandbox import tree
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.local import LocalSandboxes
+from understudy.sandbox.plain import PlainSandboxes
 from understudy.sandbox.session import Session
 
 
@@ -92,7 +93,8 @@ def memory() -> dict[str, int]:
 async def serve(options: Mapping[str, Any]) -> None:
     limits = SandboxLimits(**options.pop("limits", {}))  # type: ignore[attr-defined]
     paths = {name: Path(options.pop(name)) for name in ("environment", "folder")}  # type: ignore[attr-defined]
-    sandboxes = LocalSandboxes(**paths, limits=limits, **options)
+    kind = PlainSandboxes if options.pop("plain", False) else LocalSandboxes  # type: ignore[attr-defined]
+    sandboxes = kind(**paths, limits=limits, **options)
     host = Host(sandboxes, paths["folder"])
     reader = asyncio.StreamReader(limit=2**26)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -10,6 +10,7 @@ from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes, Target
 from understudy.sandbox.building import built_environment
 from understudy.sandbox.opening import environment_in
+from understudy.sandbox.plain import whose_rights
 from understudy.setting_sources import Loaded
 from understudy.setting_values import without_user
 from understudy.settings import Settings
@@ -88,10 +89,25 @@ def _code_lines(loaded: Loaded) -> list[str]:
     settings = loaded.settings
     if settings.code_interpreter == "off" or settings.sandbox_urls:
         return []
-    where = "" if loaded.sources["data_dir"] == "default" else f" --data-dir {settings.data_dir}"
-    init = f"{_command()} sandbox init{where}"
+    if settings.code_interpreter == "unsafe-local":
+        return [
+            f"Code interpreter: WITHOUT A SANDBOX. Whatever a model writes runs with the rights of {whose_rights()}.",
+            *_environment_lines(loaded),
+        ]
     if shutil.which("bwrap") is None:
+        init = _init_command(loaded)
         return [f"Code interpreter: none, for bubblewrap is not installed. Install it, and then run: {init}."]
+    return _environment_lines(loaded)
+
+
+def _init_command(loaded: Loaded) -> str:
+    where = "" if loaded.sources["data_dir"] == "default" else f" --data-dir {loaded.settings.data_dir}"
+    return f"{_command()} sandbox init{where}"
+
+
+def _environment_lines(loaded: Loaded) -> list[str]:
+    settings = loaded.settings
+    init = _init_command(loaded)
     built = built_environment(settings.sandbox)
     if built is None and not environment_in(settings.sandbox).exists():
         return [f"Code interpreter: its environment is not there yet; this makes one with pandas and all: {init}."]

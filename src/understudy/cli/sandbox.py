@@ -19,6 +19,7 @@ from understudy.ports import SandboxBusy, SandboxUnavailable
 from understudy.sandbox.building import NotBuilt, build_environment, built_environment
 from understudy.sandbox.daemon import Daemon
 from understudy.sandbox.opening import environment_in, open_local_sandboxes
+from understudy.sandbox.plain import whose_rights
 from understudy.sandbox.profiles import PROFILES, Profile, pins
 from understudy.settings import Settings
 
@@ -48,11 +49,13 @@ def check(settings: Settings, *, as_json: bool) -> bool:
     """Prints whether code can be run, and what mends it where it cannot; the same is returned."""
     built = None if settings.sandbox_urls else built_environment(settings.sandbox)
     where = settings.sandbox_urls or str(environment_in(settings.sandbox))
+    sandboxed = settings.code_interpreter != "unsafe-local"
     configure("warning", settings.log_format)
     reason = asyncio.run(_reason(settings))
     if as_json:
         environment = None if built is None else {"profile": built.profile, "python": built.python}
-        print(json.dumps({"works": reason is None, "reason": reason, "where": where, "environment": environment}))
+        said = {"works": reason is None, "reason": reason, "where": where, "environment": environment}
+        print(json.dumps({**said, "sandboxed": sandboxed}))
         return reason is None
     if settings.sandbox_urls:
         print(f"Daemons:      {where}")
@@ -60,7 +63,8 @@ def check(settings: Settings, *, as_json: bool) -> bool:
         print(f"bubblewrap:   {shutil.which('bwrap') or 'not found'}")
         of = f"{built.profile}, Python {built.python}" if built else "not made by `understudy sandbox init`"
         print(f"Environment:  {where} ({of})")
-    print(f"Sandbox:      {reason or 'code runs, and does not get out.'}")
+    held = "code runs, and does not get out." if sandboxed else f"NONE: code runs with the rights of {whose_rights()}."
+    print(f"Sandbox:      {reason or held}")
     return reason is None
 
 

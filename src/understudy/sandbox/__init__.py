@@ -8,6 +8,7 @@ says whether a folder is an environment that the sandbox can run. Inside, from t
 - `local.py`: sessions by key, warm ones, room for others; `canary.py`, `diagnosis.py`: whether and why not
 - `session.py`: calls, time, files; `call.py`: what a call says; `watchdog.py`: what it uses
 - `bubble.py`: one running bubblewrap; `tree.py`: its processes; `cgroup.py`: where there may be one
+- `plain.py`, `keeper.py`: no sandbox, where the operator asked for that
 - `launcher.py`, `stage.py`: how it is started, and as whom; `arguments.py`: with which command line
 - `folder.py`, `names.py`, `scratch.py`: /mnt/data seen from outside; `environment.py`: the Python that is run
 - `runner.py`: runs inside, and is never imported here

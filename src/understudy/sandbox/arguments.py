@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from understudy.sandbox.limits import SandboxLimits
 
-__all__ = ["DATA", "Descriptors", "Proc", "Sources", "bwrap_arguments"]
+__all__ = ["DATA", "ENVIRONMENT", "Descriptors", "Proc", "Sources", "bwrap_arguments"]
 
 DATA: Final = "/mnt/data"
 
@@ -23,7 +23,7 @@ _VENV: Final = "/opt/venv"
 _RUNNER: Final = "/opt/runner.py"
 _UID: Final = "1000"
 
-_ENVIRONMENT: Final[Mapping[str, str]] = {
+ENVIRONMENT: Final[Mapping[str, str]] = {
     "PATH": f"{_VENV}/bin:/usr/local/bin:/usr/bin:/bin",
     "HOME": _HOME,
     "USER": "sandbox",
@@ -75,7 +75,7 @@ def bwrap_arguments(
         *("--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"),
         *("--disable-userns", "--uid", _UID, "--gid", _UID, "--hostname", "sandbox", "--cap-drop", "ALL"),
         *("--die-with-parent", "--new-session", "--clearenv"),
-        *(word for name, value in _ENVIRONMENT.items() for word in ("--setenv", name, value)),
+        *(word for name, value in ENVIRONMENT.items() for word in ("--setenv", name, value)),
         *_programs(sources),
         *("--perms", "0444", "--ro-bind-data", str(descriptors.runner), _RUNNER),
         *(_masked_proc() if proc == "masked" else ("--tmpfs", "/proc", "--remount-ro", "/proc")),

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 import structlog
@@ -77,7 +77,7 @@ class Bubble:
         self._watch_end(launched.process.pid, self._reap)
 
     @classmethod
-    async def start(cls, launcher: Launcher, data: Path, cgroup: Cgroup | None) -> "Bubble":
+    async def start(cls, launcher: Launcher, data: Path, cgroup: Cgroup | None) -> Self:
         """A Python that is ready for code. Raises `SandboxUnavailable`, with what mends it."""
         try:
             launched = await launcher.start(data, blocked=cgroup is not None)
@@ -148,6 +148,10 @@ class Bubble:
             self.lost = lost
         if self._is_closed:
             return
+        self._kill_all()
+        self._stirred.set()
+
+    def _kill_all(self) -> None:
         # With its first process the kernel ends the whole namespace. Killing bubblewrap's outer process instead leaves
         # zombies to whoever is process 1 of this machine.
         if self._root_descriptor is None:
@@ -156,7 +160,6 @@ class Bubble:
         else:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._root_descriptor, signal.SIGKILL)
-        self._stirred.set()
 
     async def kill(self, lost: str) -> None:
         """As `condemn`, and returns when all processes are gone and all descriptors closed."""
@@ -196,6 +199,9 @@ class Bubble:
             self._root_descriptor = self._watch_end(self.root, lambda: None)
         except ProcessLookupError as error:
             raise self._not_started() from error
+        self._let_go_on()
+
+    def _let_go_on(self) -> None:
         if self._cgroup is not None:
             self._cgroup.add(self.root)
         if self._launched.block is not None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -21,10 +22,10 @@ from understudy.sandbox.environment import Environment, read_environment
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.stage import is_reachable_by_others, staged
 
-__all__ = ["SANDBOX_UID", "Launched", "Launcher"]
+__all__ = ["RUNNER", "SANDBOX_UID", "Ends", "Launched", "Launcher", "Ready"]
 
 log = structlog.get_logger(__name__)
-_RUNNER: Final = Path(__file__).with_name("runner.py")
+RUNNER: Final = Path(__file__).with_name("runner.py")
 
 # The user of sandboxes where the server is root: a number that no distribution and no service manager gives out.
 SANDBOX_UID: Final = 61_000
@@ -46,12 +47,20 @@ class Launched(Struct, frozen=True, eq=False):
                 os.close(number)
 
 
-class _Ready(Struct, frozen=True):
+class Ends(Struct, frozen=True):
+    """The ends of pipes that what is started inherits beside its three streams."""
+
+    events: int
+    status: int
+    block: int | None
+
+
+class Ready(Struct, frozen=True):
     """What all starts have in common, found once."""
 
-    bwrap: str
+    program: str
     environment: Environment
-    seen: dict[Path, Path]  # where a folder is -> where bubblewrap finds it
+    seen: dict[Path, Path]  # where a folder is -> where what is started finds it
 
 
 class Launcher:
@@ -67,10 +76,10 @@ class Launcher:
         self._folder = folder
         self._proc: Proc = proc
         self._limits = limits
-        self._ready: _Ready | None = None
+        self._ready: Ready | None = None
         self._uid = uid
         # Read here: the thread below may get a view of its own in which the server's code is covered.
-        self._runner = _RUNNER.read_bytes()
+        self._runner_code = RUNNER.read_bytes()
         # One thread for good: --die-with-parent means the thread that started bubblewrap, not its process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandboxes")
 
@@ -101,15 +110,8 @@ class Launcher:
             logs, logs_in = _pipe(ours, theirs)
             requests_out, requests = _pipe(theirs, ours)
             block_out, block = _pipe(theirs, ours) if blocked else (None, None)
-            descriptors = Descriptors(
-                seccomp=_held(sandbox_filter(), theirs),
-                runner=_held(self._runner, theirs),
-                status=status_in,
-                events=events_in,
-                block=block_out,
-            )
-            command = [ready.bwrap, *self._arguments(ready, data, descriptors)]
-            process = self._popen(command, requests_out, logs_in, descriptors.all())
+            command, inherited = self._command(ready, data, Ends(events_in, status_in, block_out), theirs)
+            process = self._popen(command, requests_out, logs_in, inherited)
         except BaseException:
             for number in ours:
                 os.close(number)
@@ -121,26 +123,39 @@ class Launcher:
             os.set_blocking(number, False)
         return Launched(process, requests, logs, events, status, block)
 
-    def _arguments(self, ready: _Ready, data: Path, descriptors: Descriptors) -> list[str]:
+    def _command(self, ready: Ready, data: Path, ends: Ends, theirs: list[int]) -> tuple[list[str], tuple[int, ...]]:
+        """What is run over the session's folder, and what it inherits; what that takes is entered into `theirs`."""
+        descriptors = Descriptors(
+            seccomp=_held(sandbox_filter(), theirs),
+            runner=_held(self._runner_code, theirs),
+            status=ends.status,
+            events=ends.events,
+            block=ends.block,
+        )
         seen = ready.seen
-        limits = self._limits
-        options = {
-            "events": descriptors.events,
-            "address_bytes": limits.address_bytes,
-            "file_bytes": limits.file_bytes,
-            "open_files": limits.open_files,
-            "processes": limits.processes,
-            "image_bytes": limits.image_bytes,
-            "text_characters": limits.text_bytes,
-        }
         sources = Sources(
             data=seen[self._folder] / data.relative_to(self._folder),
             environment=seen[ready.environment.root],
             bases={base: seen[base] for base in ready.environment.bases},
         )
-        return bwrap_arguments(
-            sources=sources, descriptors=descriptors, limits=limits, proc=self._proc, options=json.dumps(options)
+        options = self._runner_options(events=ends.events, processes=self._limits.processes)
+        arguments = bwrap_arguments(
+            sources=sources, descriptors=descriptors, limits=self._limits, proc=self._proc, options=options
         )
+        return [ready.program, *arguments], descriptors.all()
+
+    def _runner_options(self, *, events: int, processes: int) -> str:
+        limits = self._limits
+        options = {
+            "events": events,
+            "address_bytes": limits.address_bytes,
+            "file_bytes": limits.file_bytes,
+            "open_files": limits.open_files,
+            "processes": processes,
+            "image_bytes": limits.image_bytes,
+            "text_characters": limits.text_bytes,
+        }
+        return json.dumps(options)
 
     def _popen(
         self, command: list[str], stdin: int, output: int, descriptors: tuple[int, ...]
@@ -161,20 +176,27 @@ class Launcher:
         except PermissionError as error:
             raise SandboxUnavailable(diagnosis.NO_OTHER_USER) from error
 
-    def _made_ready(self) -> _Ready:
-        bwrap = _bwrap()
+    def _program(self) -> str:
+        """Raises `SandboxUnavailable` where there is none."""
+        return _bwrap()
+
+    def _staged(self, places: Sequence[Path]) -> Mapping[Path, Path]:
+        return staged(places)
+
+    def _made_ready(self) -> Ready:
+        program = self._program()
         environment = read_environment(self._root)
         places = [self._folder, environment.root, *environment.bases]
         if self._uid is None:
-            return _Ready(bwrap, environment, {place: place for place in places})
+            return Ready(program, environment, {place: place for place in places})
         try:
-            return _Ready(bwrap, environment, dict(staged(places)))
+            return Ready(program, environment, dict(self._staged(places)))
         except OSError as error:
             log.info("sandbox_folders_not_staged", error=str(error))
         for place in places:
             if not is_reachable_by_others(place.parent if place == self._folder else place):
                 raise SandboxUnavailable(diagnosis.unreachable(place, self._uid))
-        return _Ready(bwrap, environment, {place: place for place in places})
+        return Ready(program, environment, {place: place for place in places})
 
 
 def _bwrap() -> str:

@@ -54,6 +54,9 @@ class LocalSandboxes:
     the server is root; otherwise it is the server's own user. Nothing is looked at before the first use.
     """
 
+    _bubbles: type[Bubble] = Bubble
+    _launchers: type[Launcher] = Launcher
+
     def __init__(
         self,
         *,
@@ -123,14 +126,7 @@ class LocalSandboxes:
             self._freed.set()
 
     async def check(self) -> None:
-        await self._take_room()
-        session = None
-        try:
-            session = await self._start()
-            said = [event async for event in session.execute(CANARY.format(pid=os.getpid()), seconds=20.0)]
-        finally:
-            await self._dispose(session)
-        texts = [event.text.strip() for event in said if isinstance(event, CodePrinted | CodeRaised)]
+        texts = await self._said_by(CANARY.format(pid=os.getpid()))
         if texts != [HELD]:
             raise SandboxUnavailable(escaped(texts) if len(texts) == 1 else diagnosed("\n".join(texts)))
 
@@ -148,6 +144,17 @@ class LocalSandboxes:
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
             await asyncio.to_thread(scratch.close)
+
+    async def _said_by(self, code: str) -> Sequence[str]:
+        """What the code prints or raises in a session of its own."""
+        await self._take_room()
+        session = None
+        try:
+            session = await self._start()
+            said = [event async for event in session.execute(code, seconds=20.0)]
+        finally:
+            await self._dispose(session)
+        return [event.text.strip() for event in said if isinstance(event, CodePrinted | CodeRaised)]
 
     async def _session_of(self, place: _Place) -> Session:
         session = place.session
@@ -188,15 +195,17 @@ class LocalSandboxes:
         assert self._scratch is not None
         folder = await asyncio.to_thread(self._scratch.make)
         try:
-            return Session(await self._bubble(folder), folder, self._limits)
+            return self._session(await self._bubble(folder), folder)
         except BaseException:
             await asyncio.to_thread(folder.remove)
             raise
 
+    def _session(self, bubble: Bubble, folder: Folder) -> Session:
+        return Session(bubble, folder, self._limits)
+
     async def _bubble(self, folder: Folder) -> Bubble:
         assert self._launcher is not None
-        cgroup = self._cgroup()
-        return await Bubble.start(self._launcher, folder.path, cgroup)
+        return await self._bubbles.start(self._launcher, folder.path, self._cgroup())
 
     def _cgroup(self) -> Cgroup | None:
         if self._cgroups is None:
@@ -213,7 +222,7 @@ class LocalSandboxes:
         uid = self._uid if os.geteuid() == 0 else None
         self._scratch = Scratch(self._root.absolute(), uid)
         self._cgroups = self._cgroups or find_cgroups()
-        self._launcher = Launcher(
+        self._launcher = self._launchers(
             environment=self._environment,
             folder=self._scratch.path,
             uid=uid,

@@ -24,6 +24,9 @@ def excess(root: int, folder: Folder, limits: SandboxLimits) -> Excess | None:
     members = tree.below(root)
     if tree.memory_bytes(members, limits.memory_bytes) > limits.memory_bytes:
         return Excess(f"The code used more than {limits.memory_bytes // _MIB:,} MiB of memory.", spoils_files=False)
+    if len(members) > limits.processes:
+        # The kernel sees to this in a sandbox; without one it counts all processes of a user together.
+        return Excess(f"The code started more than {limits.processes} processes.", spoils_files=False)
     used = folder.usage(entries=limits.entries, disk_bytes=limits.disk_bytes, depth=limits.nesting)
     if used.entries > limits.entries:
         return Excess(f"The code made more than {limits.entries:,} files in /mnt/data.", spoils_files=True)
