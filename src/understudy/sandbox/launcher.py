@@ -80,6 +80,7 @@ class Launcher:
         self._uid = uid
         # Read here: the thread below may get a view of its own in which the server's code is covered.
         self._runner_code = RUNNER.read_bytes()
+        self._abandoned: set[asyncio.Future[Launched]] = set()
         # One thread for good: --die-with-parent means the thread that started bubblewrap, not its process.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sandboxes")
 
@@ -89,14 +90,27 @@ class Launcher:
         try:
             return await asyncio.shield(starting)
         except asyncio.CancelledError:
-            starting.add_done_callback(_abandon)
+            self._abandoned.add(starting)
+            starting.add_done_callback(self._abandon)
             raise
         except OSError as error:
             raise SandboxUnavailable(diagnosis.diagnosed(str(error))) from error
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """What still runs is killed with it."""
+        if self._abandoned:
+            await asyncio.wait(self._abandoned)
         self._thread.shutdown(wait=False)
+
+    def _abandon(self, starting: "asyncio.Future[Launched]") -> None:
+        """Ends what was started for nobody: its caller was called away meanwhile."""
+        self._abandoned.discard(starting)
+        if starting.cancelled() or starting.exception() is not None:
+            return
+        launched = starting.result()
+        tree.kill(launched.process.pid)
+        launched.close()
+        launched.process.wait()
 
     def _start(self, data: Path, blocked: bool) -> Launched:
         if self._ready is None:
@@ -225,12 +239,3 @@ def _held(content: bytes, descriptors: list[int]) -> int:
     os.write(descriptor, content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-def _abandon(starting: "asyncio.Future[Launched]") -> None:
-    if starting.cancelled() or starting.exception() is not None:
-        return
-    launched = starting.result()
-    tree.kill(launched.process.pid)
-    launched.close()
-    launched.process.wait()

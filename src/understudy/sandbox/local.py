@@ -140,7 +140,7 @@ class LocalSandboxes:
         await asyncio.gather(*map(self._end, places), *map(self._dispose, self._warm))
         self._warm.clear()
         if self._launcher is not None:
-            self._launcher.close()
+            await self._launcher.close()
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
             await asyncio.to_thread(scratch.close)
