@@ -86,8 +86,8 @@ async def _calls(sandboxes: LocalSandboxes, sessions: int) -> tuple[list[float],
 
 
 def _memory_bytes() -> int:
-    """Of all that this process has started: bubblewrap's own, and the Python inside."""
-    return tree.memory_bytes([member for member in tree.below(os.getpid()) if member.pid != os.getpid()], 2**62)
+    """Of bubblewrap's own and the Python inside, pages that they share with others by their share (PSS)."""
+    return tree.memory_bytes([member for member in tree.below(os.getpid()) if member.pid != os.getpid()], 0)
 
 
 async def _first_plot(sandboxes: LocalSandboxes) -> float:
