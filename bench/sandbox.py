@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
@@ -71,6 +71,7 @@ async def _measured(environment: Path, folder: Path, sessions: int) -> list[Row]
 async def _calls(sandboxes: LocalSandboxes, sessions: int) -> tuple[list[float], list[float], list[float]]:
     """Seconds of first calls with the session's start, seconds of further ones, and bytes of a session."""
     cold, warm, memory = [], [], []
+    others = {member.pid for member in tree.below(os.getpid())}  # the servers of other lines
     for number in range(sessions):
         began = time.perf_counter()
         async with sandboxes.open(f"{number}") as session:
@@ -80,14 +81,15 @@ async def _calls(sandboxes: LocalSandboxes, sessions: int) -> tuple[list[float],
                 began = time.perf_counter()
                 await _answer(session, "1 + 1")
                 warm.append(time.perf_counter() - began)
-            memory.append(float(_memory_bytes()))
+            memory.append(float(_memory_bytes(others)))
             await session.end()
     return cold, warm, memory
 
 
-def _memory_bytes() -> int:
+def _memory_bytes(others: Collection[int]) -> int:
     """Of bubblewrap's own and the Python inside, pages that they share with others by their share (PSS)."""
-    return tree.memory_bytes([member for member in tree.below(os.getpid()) if member.pid != os.getpid()], 0)
+    mine = [member for member in tree.below(os.getpid()) if member.pid not in {os.getpid(), *others}]
+    return tree.memory_bytes(mine, 0)
 
 
 async def _first_plot(sandboxes: LocalSandboxes) -> float:
