@@ -214,6 +214,7 @@ def make_sandboxes(settings: Settings) -> Sandboxes:
         key=settings.sandbox_key,
         limits=sandbox_limits(settings),
         sessions_max=settings.sandbox_sessions,
+        warm=settings.sandbox_warm,
     )
 
 

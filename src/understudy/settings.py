@@ -5,16 +5,17 @@ The fields of `Settings` are the one table: decoding, `understudy serve --help` 
 
 import os
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final, Literal, get_args, get_origin
 
 import msgspec
-from msgspec import NODEFAULT, Meta, Struct
+from msgspec import NODEFAULT, Struct
 
 from understudy.core import limits
 from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes
+from understudy.setting_groups import Group
+from understudy.setting_groups import about as _about
 from understudy.setting_values import (
     Bytes,
     CacheBytes,
@@ -43,25 +44,6 @@ from understudy.setting_values import (
 __all__ = ["SETTINGS", "Group", "Setting", "SettingError", "Settings"]
 
 ENV_PREFIX: Final = "UNDERSTUDY_"
-
-
-class Group(Enum):
-    """A heading in the help and in the docs, in this order."""
-
-    FIRST = "The first minute"
-    SERVER = "Server"
-    MODEL = "Model server"
-    STAND_IN = "Stand-in model"
-    RUNS = "Runs"
-    FILES = "Files"
-    SEARCH = "File search"
-    CODE = "Code interpreter"
-    WIRE = "Wire"
-    LOG = "Log"
-
-
-def _about(group: Group, description: str, *, secret: bool = False, default: str | None = None) -> Meta:
-    return Meta(description=description, extra={"group": group, "secret": secret, "default": default})
 
 
 def _data_dir() -> Path:
@@ -287,6 +269,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             Group.CODE,
             "Sessions of Python that there may be at once.",
             default=f"as many as memory holds, at most {limits.SANDBOX_SESSIONS_MAX}",
+        ),
+    ] = None
+    sandbox_warm: Annotated[
+        Places | None,
+        _about(
+            Group.CODE,
+            "Sessions that wait ready for the next thread that runs code.",
+            default="1, and 0 on machines with less than 4 GiB of memory",
         ),
     ] = None
     sandbox_memory_bytes: Annotated[FileBytes, _about(Group.CODE, "Memory that a session may use, in bytes.")] = (

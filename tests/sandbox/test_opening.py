@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from support.sandboxes import required
 from understudy.app import make_sandboxes
 from understudy.ports import SandboxUnavailable
 from understudy.sandbox.local import LocalSandboxes
+from understudy.sandbox.opening import environment_in
 from understudy.settings import Settings
 
 
@@ -22,6 +24,22 @@ async def test_without_an_environment_opening_says_which_command_makes_it(tmp_pa
         with pytest.raises(SandboxUnavailable, match=r"understudy sandbox init|bubblewrap|Linux"):
             async with sandboxes.open("key"):
                 pass
+    finally:
+        await sandboxes.close()
+
+
+@pytest.mark.parametrize("warm", [0, 1])
+async def test_as_many_wait_ready_as_the_operator_wants(tmp_path: Path, warm: int) -> None:
+    environment = required()
+    (tmp_path / "sandbox").mkdir()
+    environment_in(tmp_path / "sandbox").symlink_to(environment)
+    sandboxes = make_sandboxes(Settings(data_dir=tmp_path, sandbox_warm=warm))
+    assert isinstance(sandboxes, LocalSandboxes)
+    try:
+        sandboxes.warm_up()
+        if sandboxes._filling is not None:
+            await sandboxes._filling
+        assert sandboxes.ready == warm
     finally:
         await sandboxes.close()
 

@@ -90,7 +90,10 @@ def serve(settings: Settings, host: str, port: int) -> None:
 
 async def _serve(settings: Settings, key: str, listener: socket.socket) -> None:
     sandboxes = open_local_sandboxes(
-        settings.sandbox, limits=sandbox_limits(settings), sessions_max=settings.sandbox_sessions
+        settings.sandbox,
+        limits=sandbox_limits(settings),
+        sessions_max=settings.sandbox_sessions,
+        warm=settings.sandbox_warm,
     )
     settings.sandbox.mkdir(mode=0o711, parents=True, exist_ok=True)
     try:

@@ -125,6 +125,7 @@ SANDBOX_LIFE_SECONDS: Final = 3_600.0
 SANDBOX_WAIT_SECONDS: Final = 60.0  # for a place, when all sessions work
 SANDBOX_SESSIONS_MAX: Final = 8  # of a server; fewer where there is less than a session's memory for each
 SANDBOX_WARM_SESSIONS: Final = 1
+SANDBOX_WARM_MEMORY_BYTES: Final = 4 * 2**30  # of a machine; with less, none waits ready
 SANDBOX_MEMORY_BYTES: Final = 1024 * 1024 * 1024
 SANDBOX_ADDRESS_BYTES: Final = 4 * 1024 * 1024 * 1024  # of one process; libraries reserve far more than they use
 SANDBOX_PROCESSES_MAX: Final = 64  # threads count too

@@ -11,7 +11,7 @@ from typing import Final
 
 import structlog
 
-from understudy.core.limits import SANDBOX_SESSIONS_MAX, SANDBOX_WARM_SESSIONS
+from understudy.core.limits import SANDBOX_SESSIONS_MAX, SANDBOX_WARM_MEMORY_BYTES, SANDBOX_WARM_SESSIONS
 from understudy.ports import CodePrinted, CodeRaised, SandboxBusy, SandboxUnavailable
 from understudy.sandbox.arguments import Proc
 from understudy.sandbox.bubble import Bubble
@@ -36,6 +36,12 @@ def sessions_that_fit(limits: SandboxLimits) -> int:
     """As many as this machine has memory for."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(1, min(SANDBOX_SESSIONS_MAX, memory // limits.memory_bytes))
+
+
+def warm_that_fit() -> int:
+    """None where memory is short: one that waits with its modules loaded takes some 65 MB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return SANDBOX_WARM_SESSIONS if memory >= SANDBOX_WARM_MEMORY_BYTES else 0
 
 
 class _Place:
@@ -64,7 +70,7 @@ class LocalSandboxes:
         folder: Path,
         limits: SandboxLimits | None = None,
         sessions_max: int | None = None,
-        warm: int = SANDBOX_WARM_SESSIONS,
+        warm: int | None = None,
         preload: Sequence[str] = (),
         proc: Proc = "empty",
         uid: int = SANDBOX_UID,
@@ -74,7 +80,7 @@ class LocalSandboxes:
         self._root = folder
         self._limits = limits or SandboxLimits()
         self._sessions_max = sessions_max or sessions_that_fit(self._limits)
-        self._warm_max = warm
+        self._warm_max = warm_that_fit() if warm is None else warm
         self._preload = preload
         self._proc: Proc = proc
         self._uid = uid

@@ -34,6 +34,7 @@ def open_sandboxes(
     key: str | None = None,
     limits: SandboxLimits | None = None,
     sessions_max: int | None = None,
+    warm: int | None = None,
 ) -> Sandboxes:
     """Those of the daemons at `urls`, else those of this machine with its environment and files below `folder`.
 
@@ -44,7 +45,8 @@ def open_sandboxes(
     if urls:
         assert mode == "sandbox", "daemons have no other"
         return NoSandboxes(KEYLESS) if key is None else RemoteSandboxes(urls, key)
-    return open_local_sandboxes(folder, sandboxed=mode != "unsafe-local", limits=limits, sessions_max=sessions_max)
+    sandboxed = mode != "unsafe-local"
+    return open_local_sandboxes(folder, sandboxed=sandboxed, limits=limits, sessions_max=sessions_max, warm=warm)
 
 
 def open_local_sandboxes(
@@ -53,6 +55,7 @@ def open_local_sandboxes(
     sandboxed: bool = True,
     limits: SandboxLimits | None = None,
     sessions_max: int | None = None,
+    warm: int | None = None,
 ) -> LocalSandboxes:
     """This machine's. That they have no sandbox is logged, each time."""
     if not sandboxed:
@@ -63,6 +66,7 @@ def open_local_sandboxes(
         folder=(folder / "sessions").resolve(),
         limits=limits,
         sessions_max=sessions_max,
+        warm=warm,
         preload=PRELOADED,
     )
 
