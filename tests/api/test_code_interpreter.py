@@ -394,7 +394,8 @@ async def test_code_may_run_on_another_machine_and_that_one_may_go(model: Script
             talk = await Talk.begin(server.client, tools=[CODE], tool_resources=resources)
             code = f"{DRAW}\nprint(open('a.csv').read())\nf = open('b.csv', 'w').write('3')"
             run = await ran(talk, model, code, says="sandbox:/mnt/data/b.csv")
-            assert await logs(talk, run) == "[image]1,2\n"
+            # What is printed and what is drawn come by ways of their own.
+            assert await logs(talk, run) in ("[image]1,2\n", "1,2\n[image]")
             _, text = (await talk.messages())[-1]["content"]
             made = text["text"]["annotations"][0]["file_path"]["file_id"]
             assert await content_of(server.client, made) == b"3"

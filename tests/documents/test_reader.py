@@ -27,6 +27,14 @@ CHUNKING = StaticChunkingOptions(max_chunk_size_tokens=100, chunk_overlap_tokens
 WORDS = "The quick brown fox jumps over the lazy dog. "
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel's limits are Linux's")
 
+OTHERS: set[int] = set()  # servers that other modules keep running
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    OTHERS.clear()
+    OTHERS.update(_listed())
+
 
 @asynccontextmanager
 async def reading(directory: Path, **options: object) -> AsyncIterator[ChildDocuments]:
@@ -267,7 +275,11 @@ async def test_a_child_knows_nothing_of_the_servers_environment(
 
 
 def children() -> list[int]:
-    """The processes that this one has started itself and that still run."""
+    """The processes that the test has started itself and that still run."""
+    return [pid for pid in _listed() if pid not in OTHERS]
+
+
+def _listed() -> list[int]:
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split() if sys.platform == "linux" else []
     return [int(pid) for pid in listed]
 
