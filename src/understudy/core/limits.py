@@ -117,6 +117,7 @@ MODEL_NAMES_CACHED_MAX: Final = 1_000  # clients name models freely
 
 # The code interpreter's sandbox, by session unless it says otherwise.
 SANDBOX_CALL_SECONDS: Final = 120.0  # then the code is interrupted, and keeps its variables
+SANDBOX_INSIST_SECONDS: Final = 0.5  # between interrupts of code that goes on
 SANDBOX_GRACE_SECONDS: Final = 2.0  # after which code that was interrupted and goes on is killed
 SANDBOX_START_SECONDS: Final = 30.0
 SANDBOX_STOP_SECONDS: Final = 5.0  # from killing a session to its last process being gone

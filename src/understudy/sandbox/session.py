@@ -15,6 +15,7 @@ from understudy.core.limits import (
     SANDBOX_DEPTH_MAX,
     SANDBOX_HARVEST_BYTES_MAX,
     SANDBOX_HARVEST_FILES_MAX,
+    SANDBOX_INSIST_SECONDS,
     SANDBOX_READ_BYTES,
     SANDBOX_WATCH_SECONDS,
 )
@@ -270,7 +271,13 @@ class _Deadline:
         """To be called whenever the call has got further."""
         if self._is_owed and self._call.has_begun and not self._call.is_done:
             self._is_owed = False
+            self._insist()
+
+    def _insist(self) -> None:
+        """Once may not do: an interrupt that meets IPython before the code begins is lost there."""
+        if not self._call.is_done:
             self.bubble.interrupt()
+            self._later(SANDBOX_INSIST_SECONDS, self._insist)
 
     def cancel(self) -> None:
         for timer in self._timers:
