@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from support.model_server import Reply, ScriptedModel, Silence
-from support.postgres import database_url
+from support.postgres import database_url, shared_postgres
 from support.redis import new_redis
 from support.server import running_server
 from support.talk import Talk, polled
@@ -44,3 +44,17 @@ async def _spoken(talk: Talk) -> bool | None:
     steps = [run["status"] for run in (await talk.client.get(f"{talk.path}/runs"))["data"]]
     messages = (await talk.client.get(f"{talk.path}/messages"))["data"]
     return True if steps == ["in_progress"] and len(messages) == 2 else None
+
+
+async def test_without_postgres_requests_are_refused_and_it_goes_on_when_that_is_back(tmp_path: Path) -> None:
+    url, postgres = database_url(tmp_path), shared_postgres()
+    async with ScriptedModel() as model, running_server(model, tmp_path, database_url=url) as server:
+        talk = await Talk.begin(server.client, content="@say Hi")
+        postgres.stop()
+        try:
+            for method, path in (("POST", "/v1/threads"), ("GET", talk.path)):
+                refused = await server.client.request(method, path)
+                assert (refused.status, refused.error["type"]) == (503, "server_error")
+        finally:
+            postgres.start()
+        await talk.until(await talk.run(), "completed")

@@ -25,7 +25,7 @@ def database_url(directory: Path) -> str:
     It is a schema of one database: to make a database takes PostgreSQL ten times as long.
     """
     name = "test_" + hashlib.sha256(str(directory).encode()).hexdigest()[:16]
-    server = _server()
+    server = shared_postgres()
     server.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
     return f"{server.url('postgres')}&search_path={name}"
 
@@ -78,7 +78,8 @@ def _someone_else() -> str | None:
 
 
 @cache
-def _server() -> PostgresServer:
+def shared_postgres() -> PostgresServer:
+    """The server that tests share."""
     programs = _programs()
     if programs is None:
         reason = "PostgreSQL is not here: on Debian and Ubuntu `apt install postgresql`"
