@@ -43,7 +43,7 @@ from understudy.ports import Blobs, Bus, Embedders, Models, Sandboxes, Search, S
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
 from understudy.settings import SettingError, Settings
-from understudy.store.opening import open_store
+from understudy.store.opening import open_store, open_vector_index
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
 from understudy.tools.code_interpreter import CodeInterpreter
@@ -68,6 +68,8 @@ class Understudy:
         self._settings = settings
         self._routes = settings.routes()
         _require_one_place_for_code(settings)
+        if settings.vector_index == "pgvector" and settings.database_url is None:
+            raise SettingError('vector_index = "pgvector" needs PostgreSQL: set database_url.')
         self._edge: ASGIApp | None = None
         self._open = AsyncExitStack()
         self._drain = AsyncExitStack()
@@ -126,7 +128,7 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        search = _searcher(settings, store, embedders, models)
+        search = await self._search(store, embedders, models)
         files = Files(store, blobs, entropy.now, entropy.new_id)
         sandboxes = make_sandboxes(settings)
         self._open.push_async_callback(sandboxes.close)
@@ -174,6 +176,14 @@ class Understudy:
             clock=entropy.now,
             new_id=entropy.new_id,
         )
+
+    async def _search(self, store: Store, embedders: Embedders, models: Models) -> Search:
+        settings, vectors = self._settings, None
+        if settings.vector_index == "pgvector" and settings.database_url is not None:
+            vectors = await open_vector_index(store, settings.database_url)
+            self._open.push_async_callback(vectors.close)
+        reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
+        return Searcher(store, embedders, reranker, vectors=vectors, cache_bytes=settings.search_cache_bytes)
 
     def _start_indexer(self, store: Store, blobs: Blobs, embedders: Embedders, owner: str) -> Indexer:
         settings = self._settings
@@ -226,11 +236,6 @@ def _require_one_place_for_code(settings: Settings) -> None:
 def sandbox_limits(settings: Settings) -> SandboxLimits:
     """What each session is held to."""
     return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
-
-
-def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
-    reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
-    return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
 def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter) -> Tools:

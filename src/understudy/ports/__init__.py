@@ -98,6 +98,7 @@ from understudy.ports.vectors import (
     IndexHead,
     IndexRow,
     IngestJob,
+    Near,
     NewStoreFile,
     NewVectorStore,
     Passage,
@@ -107,6 +108,7 @@ from understudy.ports.vectors import (
     SearchRefused,
     SearchRequest,
     StoredVectorStore,
+    VectorIndex,
     VectorRows,
 )
 
@@ -157,6 +159,7 @@ __all__ = [
     "Missing",
     "ModelError",
     "Models",
+    "Near",
     "NewId",
     "NewRun",
     "NewStoreFile",
@@ -198,6 +201,7 @@ __all__ = [
     "UnknownModel",
     "UploadEnded",
     "UploadFull",
+    "VectorIndex",
     "VectorRows",
     "VectorStoreExpired",
     "VectorStoreFull",

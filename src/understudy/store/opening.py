@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from understudy.ports import StoreUnavailable
+from understudy.ports import StoreUnavailable, VectorIndex
 from understudy.store.rows import RowStore
 from understudy.store.sqlite import open_sqlite
 
@@ -19,3 +19,12 @@ async def open_store(database: Path | str) -> RowStore:
     except ImportError as error:
         raise StoreUnavailable("PostgreSQL needs its client: pip install 'understudy[scale]'") from error
     return await open_postgres(database)
+
+
+async def open_vector_index(store: object, url: str) -> VectorIndex:
+    """The vectors of the store of this `postgresql://` URL, compared by pgvector. Raises `StoreUnavailable`."""
+    from understudy.store.pgvector import open_pgvector
+    from understudy.store.postgres import PostgresStore
+
+    assert isinstance(store, PostgresStore), "the URL says so"
+    return await open_pgvector(store, url)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 _NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
-_LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
+LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
 _ENGINE_CLASSES: Final = ("08", "53", "57", "58", "XX")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
@@ -71,6 +71,11 @@ class PostgresStore(RowStore):
                     raise
             attempts += 1
 
+    async def read_under(self, settings: str, operation: Op[T]) -> T:
+        """Runs what only reads in a transaction of its own, which begins with `SET LOCAL` statements."""
+        async with self._connection() as connection:
+            return await in_transaction(connection, operation, first=settings)
+
     async def close(self) -> None:
         await self._pool.close()
 
@@ -116,7 +121,7 @@ async def _upgrade(store: PostgresStore) -> None:
     async with store._connection() as connection:  # noqa: SLF001 - the store's own half
         more = True
         while more:
-            more = await in_transaction(connection, migrate_once(POSTGRES), first=_LOCK_SCHEMA)
+            more = await in_transaction(connection, migrate_once(POSTGRES), first=LOCK_SCHEMA)
 
 
 async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
