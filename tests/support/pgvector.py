@@ -17,8 +17,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
 from support.postgres import PostgresServer
+from support.store import open_engine
+from understudy.ports import Store, VectorIndex
 from understudy.store.pgvector import PgVectors, open_pgvector
 from understudy.store.postgres import PostgresStore, open_postgres
 
@@ -29,6 +32,9 @@ def vector_database_url(directory: Path) -> str:
     server = shared_vector_postgres()
     server.execute(f"CREATE SCHEMA IF NOT EXISTS {name}")
     return f"{server.url('postgres')}&search_path={name}"
+
+
+COMPARED_IN = ("memory", "pgvector")
 
 
 @asynccontextmanager
@@ -43,6 +49,24 @@ async def open_vectors(url: str) -> AsyncIterator[tuple[PostgresStore, PgVectors
             await vectors.close()
     finally:
         await store.close()
+
+
+class Searched(Struct, frozen=True):
+    """A store, and what compares its vectors: memory if nothing does."""
+
+    store: Store
+    vectors: VectorIndex | None = None
+
+
+@asynccontextmanager
+async def open_searched(where: str, directory: Path) -> AsyncIterator[Searched]:
+    """An empty store whose vectors are compared in `memory`, or by `pgvector`."""
+    if where == "memory":
+        async with open_engine("sqlite", directory) as opened:
+            yield Searched(opened)
+    else:
+        async with open_vectors(vector_database_url(directory)) as (rows, vectors):
+            yield Searched(rows, vectors)
 
 
 @cache
@@ -62,7 +86,7 @@ def shared_vector_postgres() -> PostgresServer:
 
 
 def _programs(package: Path, directory: Path) -> Path:
-    """The newest PostgreSQL's, where the user that the server runs as gets at them: root's directories may be closed."""
+    """The newest PostgreSQL's, where the server's user gets at them: root's directories may be closed to others."""
     newest = max(package.glob("pginstall*/bin/initdb"), key=lambda path: len(path.parts[-3])).parent
     if os.geteuid() != 0 or _runs(newest / "postgres"):
         return newest
