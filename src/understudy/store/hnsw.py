@@ -18,7 +18,9 @@ from understudy.core.limits import (
     HNSW_BUILD_MEMORY,
     HNSW_BUILD_PAUSE_SECONDS,
     HNSW_DIMENSIONS_MAX,
+    HNSW_LINKS,
     HNSW_LOOKED_AT,
+    HNSW_LOOKED_AT_MAKING,
     HNSW_PROOFS,
     HNSW_RECALL_MIN,
     HNSW_SHARE,
@@ -49,7 +51,8 @@ _STATE: Final = (
 _TAKE: Final = "SELECT pg_try_advisory_lock(548271161, $1)"
 _DROP: Final = "DROP INDEX CONCURRENTLY IF EXISTS {index}"
 _CREATE: Final = (
-    "CREATE INDEX CONCURRENTLY {index} ON chunk_vectors USING hnsw ({one} {schema}.halfvec_ip_ops) WHERE {inside}"
+    "CREATE INDEX CONCURRENTLY {index} ON chunk_vectors USING hnsw ({one} {schema}.halfvec_ip_ops) "
+    f"WITH (m = {HNSW_LINKS}, ef_construction = {HNSW_LOOKED_AT_MAKING}) WHERE {{inside}}"
 )
 _SOME: Final = (
     "SELECT CAST(compared AS text) FROM chunk_vectors WHERE {inside} ORDER BY random() "  # noqa: S608 - constants
