@@ -10,6 +10,7 @@ from bench.cranfield import quality
 from bench.files import large_file
 from bench.ingest import ingest
 from bench.orders import Finish, Hold, Volley
+from bench.pgvector import by_pgvector
 from bench.processes import Failed, Server, call, litellm, understudy
 from bench.sandbox import code
 from bench.search import speed
@@ -118,6 +119,7 @@ def measure(stage: Stage, sizes: Sizes) -> list[Row]:
     if sizes.search_chunks:
         rows += quality(slow=sizes.peers)
         rows += [one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)]
+        rows += [one for chunks in sizes.search_chunks for one in by_pgvector(chunks)]
     if sizes.ingest_megabytes:
         rows += ingest(stage, sizes.ingest_megabytes)
     if sizes.peers:

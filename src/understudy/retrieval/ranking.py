@@ -71,8 +71,9 @@ class Ranking:
         return self._collection.elsewhere(self._queries[0]) if self._queries else []
 
     def unknown(self, rows: NDArray[np.int64]) -> Mapping[Embedding, Sequence[ChunkKey]]:
-        """Rows whose vectors are compared elsewhere."""
-        return self._collection.keys_elsewhere(rows)
+        """Those of the rows whose vectors are compared elsewhere, unless all is told of them already."""
+        told = [near.cosines[rows] > _NO_COSINE for near in self._nearness]
+        return self._collection.keys_elsewhere(rows[~np.all(told, axis=0)]) if told else {}
 
     def tell(self, query: int, near: Sequence[Near]) -> None:
         """What was found out for the query of this number."""
