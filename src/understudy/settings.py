@@ -239,7 +239,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["memory", "pgvector"],
         _about(
             Group.SEARCH,
-            "Where vectors are compared: in each process's memory, or by pgvector in the PostgreSQL database.",
+            "Where vectors are compared: in each process's memory, or by pgvector in PostgreSQL; see docs/search.md.",
         ),
     ] = "memory"
     search_cache_bytes: Annotated[
