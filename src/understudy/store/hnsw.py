@@ -1,6 +1,6 @@
 """pgvector's approximate indexes: one for each space that large stores are searched in, made when it is first of use.
 
-How much such an index misses depends on the vectors, so it is used only if it finds what is nearest to some of its own;
+How much such an index misses depends on the vectors, so it is used only if it finds what is nearest to some others;
 and only for what is a good part of all that is in it: of narrow choices it loses much.
 """
 
@@ -54,9 +54,11 @@ _CREATE: Final = (
     "CREATE INDEX CONCURRENTLY {index} ON chunk_vectors USING hnsw ({one} {schema}.halfvec_ip_ops) "
     f"WITH (m = {HNSW_LINKS}, ef_construction = {HNSW_LOOKED_AT_MAKING}) WHERE {{inside}}"
 )
-_SOME: Final = (
-    "SELECT CAST(compared AS text) FROM chunk_vectors WHERE {inside} ORDER BY random() "  # noqa: S608 - constants
-    f"LIMIT {HNSW_PROOFS}"
+# What lies between two vectors: it is no easier to find what is near it than what is near a query, as it would be with
+# vectors that the index has.
+_BETWEEN: Final = (
+    "SELECT CAST(compared OPERATOR({schema}.+) lead(compared) OVER () AS text) "  # noqa: S608 - constants
+    f"FROM (SELECT compared FROM chunk_vectors WHERE {{inside}} ORDER BY random() LIMIT {HNSW_PROOFS + 1}) AS chosen"
 )
 _NEAREST: Final = (
     "SELECT -(compared OPERATOR({schema}.<#>) CAST($1 AS {schema}.halfvec)) AS cosine FROM chunk_vectors "
@@ -157,9 +159,11 @@ def _state(space: Space) -> Op[_State | None]:
 
 
 async def _recall(connection: asyncpg.Connection, space: Space) -> float:
-    """The share of the ten nearest that the index finds, by some vectors of its own."""
+    """The share of the ten nearest that the index finds, by some vectors between its own."""
     hits = wanted = 0
-    for (vector,) in await connection.fetch(space.sql(_SOME)):
+    for (vector,) in await connection.fetch(space.sql(_BETWEEN)):
+        if vector is None:
+            continue  # behind the last there is none
         exact = await _cosines(connection, PLAIN, space.sql(_NEAREST), vector)
         by_index = await _cosines(connection, BY_INDEX, space.sql(_NEAREST_BY_INDEX), vector)
         wanted += len(exact)
