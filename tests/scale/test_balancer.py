@@ -1,7 +1,10 @@
 """Two servers behind the nginx that deploy/ ships, on one PostgreSQL, one Redis and one bucket, as clients see them."""
 
 import asyncio
+import json
 import os
+import re
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -10,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from sdk.environments import CLIENTS, build_all
 from support.balancer import Balancer, balancer
 from support.bucket import bucket_of
 from support.client import Answer, Client, Event
@@ -20,8 +24,14 @@ from support.raw_server import Exchange, RawServer, raw_server
 from support.redis import shared_redis
 from support.server import KEY, ServerProcess, server_process
 from support.talk import Talk
+from understudy import entropy
+from understudy.core.ids import ProjectId
+from understudy.keys import Keys
+from understudy.store.opening import open_store
 
+PAGE = Path(__file__).parents[2] / "docs" / "scale-out.md"
 MEBIBYTE = 1024 * 1024
+SCRIPT_SECONDS = 120
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +262,50 @@ async def test_a_node_that_is_stopped_hands_its_runs_on_and_no_request_fails(
             assert set(statuses) == {200}
             ended = await Talk(client, talk.assistant, talk.thread).until(run, "completed")
             assert ended["id"] == run["id"]
+
+
+async def test_the_first_requests_that_the_page_tells_to_paste_are_answered(front: Balancer, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"OTHER=1\nUNDERSTUDY_API_KEY={KEY}\n", "utf-8")
+    (block,) = re.findall(r"```sh\n(export OPENAI_BASE_URL.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    lines = "set -eu\n" + block.replace("http://127.0.0.1:8000", front.url)
+    shell = await asyncio.create_subprocess_exec("bash", "-c", lines, cwd=tmp_path, stdout=PIPE, stderr=PIPE)
+    async with asyncio.timeout(SCRIPT_SECONDS):
+        out, err = await shell.communicate()
+    assert (shell.returncode, err) == (0, b"")
+    said = out.decode()
+    assert said.index('"object":"list"') < said.index("event: thread.run.created") < said.index("data: [DONE]")
+
+
+@pytest.mark.sdk
+async def test_an_official_client_finds_two_nodes_to_be_one_server(
+    front: Balancer, model: ScriptedModel, shared: Mapping[str, object]
+) -> None:
+    """All scenarios of tests/sdk, each request at whichever node; but those that need a sandbox."""
+    client = next(client for client in CLIENTS if client.name == "python-3")
+    if (missing := (await asyncio.to_thread(build_all, [client]))[client]) is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
+    scenarios = (Path(client.command[1]).parent / "scenario_names.txt").read_text("utf-8").split()
+    names = [name for name in scenarios if not name.startswith("code_")]
+    given = {
+        "OPENAI_BASE_URL": f"{front.url}/v1",
+        "OPENAI_API_KEY": await _key_of_a_project(str(shared["database_url"])),
+        "MODEL_REQUESTS_URL": model.base_url.removesuffix("/v1") + "/__requests",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OPENAI_"))}
+    script = await asyncio.create_subprocess_exec(
+        *client.command, *names, cwd=client.directory, env={**inherited, **given}, stdout=PIPE, stderr=PIPE
+    )
+    async with asyncio.timeout(SCRIPT_SECONDS):
+        out, err = await script.communicate()
+    found = [json.loads(line) for line in out.decode().splitlines() if line.startswith("{")]
+    assert [line["name"] for line in found] == names, err.decode()[-2000:]
+    assert not [line for line in found if not line["ok"]]
+
+
+async def _key_of_a_project(url: str) -> str:
+    store = await open_store(url)
+    try:
+        return (await Keys(store, entropy.now).create("client", ProjectId("client")))[1]
+    finally:
+        await store.close()
