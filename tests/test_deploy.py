@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from understudy.cli.docs import commands_of
 from understudy.settings import SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -115,6 +116,20 @@ def test_the_image_is_built_of_what_the_ignore_file_lets_through() -> None:
     ]
     assert sorted(copied) == sorted(let_through)
     assert all((ROOT / name).exists() for name in copied)
+
+
+@pytest.mark.parametrize("unit", sorted((ROOT / "deploy").glob("*.service")), ids=lambda unit: unit.stem)
+def test_units_of_systemd_start_commands_that_there_are(unit: Path, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not here")
+    text = unit.read_text("utf-8")
+    program = "/opt/understudy/bin/understudy"
+    (command,) = re.findall(rf"^ExecStart={program} (\w+)$", text, re.MULTILINE)
+    assert f"understudy {command}" in dict(commands_of())
+    (tmp_path / unit.name).write_text(text.replace(program, "/bin/true"), "utf-8")
+    words = ["systemd-analyze", "verify", str(tmp_path / unit.name)]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "")
 
 
 def test_compose_itself_takes_the_files() -> None:
