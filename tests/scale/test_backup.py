@@ -20,10 +20,10 @@ from obstore.store import S3Store
 from support.bucket import bucket_of
 from support.client import Client
 from support.files import new_file
-from support.model_server import Reply, ScriptedModel, Silence
+from support.model_server import Call, Reply, ScriptedModel, Silence
 from support.postgres import shared_postgres
 from support.server import KEY, ServerProcess, server_process
-from support.talk import Talk, polled
+from support.talk import WEATHER, Talk, polled
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale-out.md").read_text("utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.split("## Backup and restore")[1].split("\n## ")[0], re.DOTALL)
@@ -106,19 +106,34 @@ async def assert_whole(client: Client, busy: Busy, before: Sequence[str]) -> Non
     assert (await client.download(f"/v1/files/{new['id']}/content")).content == b"new"
 
 
-async def assert_goes_on(client: Client, model: ScriptedModel, talk: Talk, run: Mapping[str, Any]) -> None:
-    """A run that the backup has in the middle of its work is taken up, and said anew."""
-    there = Talk(client, talk.assistant, talk.thread)
-    await there.until(dict(run), "completed")
-    assert (await there.messages())[-1]["content"][0]["text"]["value"] == "Begun anew."
+class Begun:
+    """Two runs that a backup has in the middle: one is being answered, one waits for tool outputs."""
 
+    def __init__(self, answered: Talk, run: dict[str, Any], asked: Talk, waiting: dict[str, Any]) -> None:
+        self._talks = (answered, asked)
+        self._run = run
+        self._waiting = waiting
 
-async def begun_run(client: Client, model: ScriptedModel) -> tuple[Talk, dict[str, Any]]:
-    model.script(Reply("Begun", Silence()), Reply("Begun anew."))
-    talk = await Talk.begin(client)
-    run = await talk.run()
-    await talk.until_it_speaks()
-    return talk, run
+    @classmethod
+    async def of(cls, client: Client, model: ScriptedModel) -> "Begun":
+        model.script(Reply("Begun", Silence()), Reply(Call("call_1", "weather", "{}")))
+        model.script(Reply("Begun anew."), Reply("It rains."))
+        answered = await Talk.begin(client)
+        run = await answered.run()
+        await answered.until_it_speaks()
+        asked = await Talk.begin(client, tools=[WEATHER])
+        waiting = await asked.run()
+        await asked.until(waiting, "requires_action")
+        return cls(answered, run, asked, waiting)
+
+    async def assert_goes_on(self, client: Client) -> None:
+        """The first is answered anew, the second takes its outputs."""
+        answered, asked = (Talk(client, talk.assistant, talk.thread) for talk in self._talks)
+        await answered.until(self._run, "completed")
+        assert (await answered.messages())[-1]["content"][0]["text"]["value"] == "Begun anew."
+        await asked.submit(self._waiting, call_1="rain")
+        await asked.until(self._waiting, "completed")
+        assert (await asked.messages())[-1]["content"][0]["text"]["value"] == "It rains."
 
 
 async def test_one_directory_is_backed_up_while_it_is_written_and_restored_elsewhere(
@@ -132,7 +147,7 @@ async def test_one_directory_is_backed_up_while_it_is_written_and_restored_elsew
         key = (tmp_path / "data" / "api-key").read_text("ascii").strip()
         async with client_of(server, key) as client:
             busy = Busy(client)
-            talk, run = await begun_run(client, model)
+            begun = await Begun.of(client, model)
             async with busy.at_work():
                 before = [*busy.made]
                 # cp goes on behind a file that is deleted under it, and says so at its end.
@@ -148,7 +163,7 @@ async def test_one_directory_is_backed_up_while_it_is_written_and_restored_elsew
     with server_process(model.base_url, elsewhere / "data", database_url="", api_key="") as server:
         async with client_of(server, key) as client:
             await assert_whole(client, busy, before)
-            await assert_goes_on(client, model, talk, run)
+            await begun.assert_goes_on(client)
 
 
 def _shell(lines: str, directory: Path, *statuses: int) -> None:
@@ -178,7 +193,7 @@ async def test_a_database_is_dumped_while_it_is_written_and_restored_beside_a_co
     with server_process(model.base_url, tmp_path / "old", **settings) as server:
         async with client_of(server) as client:
             busy = Busy(client)
-            talk, run = await begun_run(client, model)
+            begun = await Begun.of(client, model)
             async with busy.at_work():
                 before = [*busy.made]
                 await asyncio.to_thread(postgres._run, "pg_dump", *dump(url, file))
@@ -190,7 +205,7 @@ async def test_a_database_is_dumped_while_it_is_written_and_restored_beside_a_co
     with server_process(model.base_url, tmp_path / "new", **settings) as server:
         async with client_of(server) as client:
             await assert_whole(client, busy, before)
-            await assert_goes_on(client, model, talk, run)
+            await begun.assert_goes_on(client)
 
 
 def _arguments(program: str) -> Callable[[str, str], list[str]]:
