@@ -32,6 +32,15 @@ from understudy.store.opening import open_store
 PAGE = Path(__file__).parents[2] / "docs" / "scale-out.md"
 MEBIBYTE = 1024 * 1024
 SCRIPT_SECONDS = 120
+# What an official client is seen to do in a developer's run; in CI it is everything but the sandbox.
+FEW_SCENARIOS = (
+    "stream_sends_text_in_the_documented_order",
+    "parallel_function_calls_are_streamed_and_submitted",
+    "cancelled_stream_ends_cancelled",
+    "uploads_are_sent_whole_or_in_parts",
+    "vector_stores_are_searched",
+    "file_search_streams_its_step_and_true_citations",
+)
 
 
 @pytest.fixture(scope="module")
@@ -280,12 +289,13 @@ async def test_the_first_requests_that_the_page_tells_to_paste_are_answered(fron
 async def test_an_official_client_finds_two_nodes_to_be_one_server(
     front: Balancer, model: ScriptedModel, shared: Mapping[str, object]
 ) -> None:
-    """All scenarios of tests/sdk, each request at whichever node; but those that need a sandbox."""
+    """The scenarios of tests/sdk, each request at whichever node."""
     client = next(client for client in CLIENTS if client.name == "python-3")
     if (missing := (await asyncio.to_thread(build_all, [client]))[client]) is not None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(missing))
     scenarios = (Path(client.command[1]).parent / "scenario_names.txt").read_text("utf-8").split()
-    names = [name for name in scenarios if not name.startswith("code_")]
+    all_names = [name for name in scenarios if not name.startswith("code_")]
+    names = all_names if os.environ.get("CI") == "true" else FEW_SCENARIOS
     given = {
         "OPENAI_BASE_URL": f"{front.url}/v1",
         "OPENAI_API_KEY": await _key_of_a_project(str(shared["database_url"])),
@@ -299,7 +309,7 @@ async def test_an_official_client_finds_two_nodes_to_be_one_server(
     async with asyncio.timeout(SCRIPT_SECONDS):
         out, err = await script.communicate()
     found = [json.loads(line) for line in out.decode().splitlines() if line.startswith("{")]
-    assert [line["name"] for line in found] == names, err.decode()[-2000:]
+    assert [line["name"] for line in found] == [*names], err.decode()[-2000:]
     assert not [line for line in found if not line["ok"]]
 
 
