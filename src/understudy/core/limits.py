@@ -165,6 +165,8 @@ SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
+MIGRATION_SECONDS_MAX: Final = 3_600.0  # longest wait for another program's step, and for a step itself
+MIGRATION_LOCK_MS: Final = 500  # for which a step waits for a table, and those who want the table wait behind it
 
 # Between processes: see docs/scale-out.md.
 LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave

@@ -10,7 +10,7 @@ from understudy.store.sqlite import open_sqlite
 async def open_store(database: Path | str) -> RowStore:
     """A SQLite file's store, or that of a `postgresql://` URL, made where it is missing, its tables up to date.
 
-    Raises `NewerDatabase`, `StoreUnavailable`.
+    Raises `UnusableDatabase`, `StoreUnavailable`.
     """
     if isinstance(database, Path):
         return await open_sqlite(database)
