@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Final, TypeVar, cast
@@ -99,7 +99,7 @@ class PostgresStore(RowStore):
 async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS_MAX) -> PostgresStore:
     """The store in this database, its tables up to date. Raises `UnusableDatabase`, `StoreUnavailable`."""
     await upgrade_postgres(url)
-    with _opening():
+    with opening():
         pool = await asyncpg.create_pool(
             url,
             min_size=1,
@@ -124,7 +124,7 @@ async def upgrade_postgres(url: str, migrations: Sequence[Migration] = MIGRATION
 
     Raises `NewerDatabase`, `StoreUnavailable`.
     """
-    with _opening():
+    with opening():
         connection = await connect(url, command_seconds=MIGRATION_SECONDS_MAX)
         try:
             return await _migrate(connection, migrations)
@@ -132,9 +132,11 @@ async def upgrade_postgres(url: str, migrations: Sequence[Migration] = MIGRATION
             await connection.close()
 
 
-async def connect(url: str, *, command_seconds: float) -> asyncpg.Connection:
-    """A connection of the caller's own. Raises what asyncpg does."""
-    return await asyncpg.connect(url, timeout=POSTGRES_SECONDS_MAX, command_timeout=command_seconds)
+async def connect(url: str, *, command_seconds: float, options: Mapping[str, str] | None = None) -> asyncpg.Connection:
+    """A connection of the caller's own. `options` are settings of its session. Raises what asyncpg does."""
+    return await asyncpg.connect(
+        url, timeout=POSTGRES_SECONDS_MAX, command_timeout=command_seconds, server_settings=dict(options or {})
+    )
 
 
 async def _migrate(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Sequence[int]:
@@ -154,7 +156,8 @@ async def _migrate(connection: asyncpg.Connection, migrations: Sequence[Migratio
 
 
 @contextmanager
-def _opening() -> Iterator[None]:
+def opening() -> Iterator[None]:
+    """Raises `StoreUnavailable` for whatever keeps a database from being opened."""
     try:
         yield
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
@@ -180,7 +183,7 @@ async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
         query = next(operation)
         while True:
             sql = numbered(query.sql, query.locks)
-            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(_stored, query.params)))
+            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(stored, query.params)))
             query = operation.send(rows)
     except StopIteration as end:
         return cast("T", end.value)
@@ -194,6 +197,6 @@ def numbered(sql: str, locks: bool) -> str:
     return f"{text} FOR UPDATE" if locks else text
 
 
-def _stored(value: object) -> object:
+def stored(value: object) -> object:
     """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value

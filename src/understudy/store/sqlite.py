@@ -92,7 +92,7 @@ def upgrade_sqlite(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> 
         _make_file(path)
         with closing(connect(path, locked_seconds=MIGRATION_SECONDS_MAX)) as connection:
             _enter_wal(connection)
-            return _migrate(connection, migrations)
+            return migrate(connection, migrations)
     except (OSError, sqlite3.Error) as error:
         raise StoreUnavailable(f"The database {path} cannot be opened: {error}") from error
 
@@ -146,13 +146,13 @@ def _prepare(connection: sqlite3.Connection, pages_max: int | None) -> None:
     # Savepoints note the pages as they were: in memory, not in a file of their own.
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-    _migrate(connection, MIGRATIONS)
+    migrate(connection)
     drive(connection, refuse_unfinished_copy())
     if pages_max is not None:
         connection.execute(f"PRAGMA max_page_count = {pages_max}")
 
 
-def _migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> Sequence[int]:
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[int]:
     taken = []
     while version := in_transaction(connection, migrate_once(SQLITE, migrations)):
         taken.append(version)
