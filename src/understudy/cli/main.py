@@ -253,9 +253,7 @@ def db_copy(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(
-            "--to", help="The same, and empty; without it, the database of the settings.", metavar="DATABASE"
-        ),
+        typer.Option("--to", help="The same, and empty; without it, the database of the settings.", metavar="DATABASE"),
     ] = None,
     files_from: Annotated[
         str | None,
