@@ -18,8 +18,8 @@ __all__ = ["Contents", "contents_of", "execute", "named", "understudy_db"]
 # By table and then column, the rows in order of what they say.
 Contents: TypeAlias = dict[str, tuple[tuple[str, ...], list[tuple[Any, ...]]]]
 
-_SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' ORDER BY name"
-_POSTGRES_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() ORDER BY tablename"
+_SQLITE_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name LIKE ?"
+_POSTGRES_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema() AND tablename LIKE $1"
 
 
 async def understudy_db(*arguments: str, **env: str) -> str:
@@ -37,18 +37,18 @@ def named(database: Path | str) -> str:
     return f"sqlite:{database}" if isinstance(database, Path) else database
 
 
-async def contents_of(database: Path | str) -> Contents:
-    """Every row of every table, each with all its columns, as the engine itself lists them."""
+async def contents_of(database: Path | str, only: str = "%") -> Contents:
+    """Every row of every table, each with all its columns, as the engine itself lists them; or of this table alone."""
     found: Contents = {}
     if isinstance(database, Path):
         with closing(sqlite3.connect(database)) as connection:
-            for (table,) in connection.execute(_SQLITE_TABLES).fetchall():
+            for (table,) in connection.execute(_SQLITE_TABLES, (only,)).fetchall():
                 rows = connection.execute(f"SELECT * FROM {table}")
                 columns = tuple(column[0] for column in rows.description)
                 found[table] = (columns, _in_order(rows.fetchall()))
         return found
     connection_ = await asyncpg.connect(database)
-    for (table,) in await connection_.fetch(_POSTGRES_TABLES):
+    for (table,) in await connection_.fetch(_POSTGRES_TABLES, only):
         statement = await connection_.prepare(f"SELECT * FROM {table}")
         columns = tuple(column.name for column in statement.get_attributes())
         found[table] = (columns, _in_order([tuple(row) for row in await statement.fetch()]))

@@ -32,8 +32,10 @@ _HELD = (
 _PROGRESS = "SELECT name, progress FROM copied"
 _NOTED = "SELECT name FROM copied WHERE name = ? AND progress = ?"
 _NOTE = "UPDATE copied SET progress = ? WHERE name = ?"
-_BEGIN = "INSERT INTO copied (name, progress) VALUES (?, ?)"
+_BEGIN = "INSERT INTO copied (name, progress) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING name"
 _END = "DELETE FROM copied"
+
+_ANOTHER: Final = "Another copy into the target is going on."
 
 
 class CopyRefused(Exception):
@@ -89,7 +91,7 @@ class Copy:
         await self._require_rest(now)
         progress = await self._target.change(_begin(self._tables, self._source_name))
         totals = await self._source.ask(row_counts(table.name for table in self._tables))
-        before = sum(one.rows for one in progress.values())
+        before = sum(one.rows for one in progress.values() if not one.anew)
         async with self._source.snapshot():
             for table in self._tables:
                 progress[table.name] = await self._copy(table, progress[table.name], totals[table.name])
@@ -189,13 +191,14 @@ def _begin(tables: Sequence[Table], source: str) -> Op[dict[str, _Progress]]:
     for table in new:
         found[table.name] = _Progress(source=source)
         yield Query(f"DELETE FROM {table.name}")
-        yield Query(_BEGIN, (table.name, _encode(found[table.name])))
+        if not (yield Query(_BEGIN, (table.name, _encode(found[table.name])))):
+            raise CopyRefused(_ANOTHER)
     return found
 
 
 def _expect(name: str, progress: _Progress) -> Op[None]:
     if not (yield Query(_NOTED, (name, _encode(progress)), locks=True)):
-        raise CopyRefused("Another copy into the target is going on.")
+        raise CopyRefused(_ANOTHER)
 
 
 def _note(name: str, progress: _Progress, left_out: Sequence[Row]) -> Op[_Progress]:

@@ -116,4 +116,5 @@ def _faults() -> Iterator[None]:
     try:
         yield
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-        raise StoreUnavailable(f"PostgreSQL cannot do this: {error}") from error
+        # Further lines repeat what rows hold.
+        raise StoreUnavailable(f"PostgreSQL cannot do this: {str(error).partition(chr(10))[0]}") from error
