@@ -30,7 +30,9 @@ def named(text: str | None, what: str, settings: Settings) -> Database:
         return settings.database
     if text.startswith(_SQLITE):
         path = Path(text.removeprefix(_SQLITE)).expanduser()
-        return path / _FILE_NAME if path.is_dir() else path
+        # What is to be made is a data directory unless its name is a file's.
+        is_directory = path.is_dir() or not (path.exists() or path.suffix)
+        return path / _FILE_NAME if is_directory else path
     if text.startswith(("postgresql:", "postgres:")):
         return str(decode(text, PostgresUrl, what=what, source="the command line", strict=False, secret=True))
     raise Stop(f"{what} must be sqlite:PATH or a URL that begins with postgresql://.")

@@ -35,6 +35,8 @@ _NOTE = "UPDATE copied SET progress = ? WHERE name = ?"
 _BEGIN = "INSERT INTO copied (name, progress) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING name"
 _END = "DELETE FROM copied"
 
+# What the start of a server leaves in an empty database: it goes.
+_OF_ANY_START: Final = frozenset({"meta", "installation"})
 _ANOTHER: Final = "Another copy into the target is going on."
 
 
@@ -183,8 +185,7 @@ def _begin(tables: Sequence[Table], source: str) -> Op[dict[str, _Progress]]:
     if others := {one.source for one in found.values()} - {source}:
         raise CopyRefused(f"The target holds an unfinished copy of {others.pop()}: go on with that, or empty it.")
     new = [table for table in tables if table.name not in found]
-    # A server counts in `meta` how often it was asked for its health: what is there says nothing.
-    counts = yield from row_counts(table.name for table in new if table.name != "meta")
+    counts = yield from row_counts(table.name for table in new if table.name not in _OF_ANY_START)
     if any(counts.values()):
         held = ", ".join(f"{rows:,} {name}" for name, rows in counts.items() if rows)
         raise CopyRefused(f"The target is not empty: it holds {held}. Name an empty database.")

@@ -27,8 +27,9 @@ T = TypeVar("T")
 _NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
+LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # A step that waits for a table keeps everybody waiting who comes behind it, so it soon gives up and tries again.
-_LOCK_SCHEMA: Final = f"SELECT pg_advisory_xact_lock(5482711609); SET LOCAL lock_timeout = {MIGRATION_LOCK_MS}"
+_BEFORE_STEP: Final = f"{LOCK_SCHEMA}; SET LOCAL lock_timeout = {MIGRATION_LOCK_MS}"
 # What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
 _ENGINE_CLASSES: Final = ("08", "53", "57", "58", "XX")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
@@ -145,7 +146,7 @@ async def _migrate(connection: asyncpg.Connection, migrations: Sequence[Migratio
     version = -1
     while version != 0:
         try:
-            version = await in_transaction(connection, migrate_once(POSTGRES, migrations), first=_LOCK_SCHEMA)
+            version = await in_transaction(connection, migrate_once(POSTGRES, migrations), first=_BEFORE_STEP)
         except asyncpg.LockNotAvailableError:
             if time.monotonic() > deadline:
                 raise

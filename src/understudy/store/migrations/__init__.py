@@ -5,6 +5,9 @@ tables, columns that may be NULL or have a default, indexes that are not unique.
 do for the newer one, and an index must be of a small table: PostgreSQL keeps writers waiting while it is made. A step
 that takes away, renames, or changes what is stored breaks this: its number goes into `BREAKING`, and it waits for a
 major version. Behind it, programs that do not know it refuse to start.
+
+`understudy db copy` finds the tables and columns by itself, as they are in SQLite. What only PostgreSQL has is left out,
+so it must be such that it can be made of the rest.
 """
 
 from collections.abc import Callable, Sequence, Set
