@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from support.databases import understudy_db
 from support.pgvector import open_vectors, vector_database_url
 from support.postgres import database_url
-from support.store import NOON, refusal
+from support.store import NOON, open_engine, refusal
 from support.vectors import added_file, added_store, chunk, claimed, pruned
 from understudy.ports import Chunk, ChunkKey, Embedding, Near, Store, StoreUnavailable
 from understudy.store import hnsw, pgvector
@@ -110,6 +111,23 @@ async def test_vectors_that_were_there_before_are_compared_too(url: str) -> None
     assert places(near) == [1]
 
 
+async def test_the_command_that_upgrades_makes_it_ready_where_the_setting_says_so(url: str, tmp_path: Path) -> None:
+    await understudy_db("upgrade", url, "--data-dir", str(tmp_path))
+    assert await generated(url) == []
+    await understudy_db("upgrade", url, "--data-dir", str(tmp_path), "--vector-index", "pgvector")
+    assert await generated(url) == ["compared"]
+
+
+async def generated(url: str) -> list[str]:
+    """The columns of vectors that the database makes by itself."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'chunk_vectors'::regclass AND attgenerated = 's'"
+    )
+    await connection.close()
+    return [row[0] for row in rows]
+
+
 async def test_servers_that_begin_together_make_it_ready_once(url: str) -> None:
     store = await open_postgres(url)
     try:
@@ -171,6 +189,17 @@ async def test_what_is_deleted_or_let_go_is_not_compared(opened: tuple[PostgresS
     await store.delete_vector_store("proj_a", store_id)
     await pruned(store)
     assert await vectors.nearest(other, anew[2].tobytes(), [job.generation], chunks=3, limit=1) == []
+
+
+async def test_a_copy_of_a_database_is_compared_too(url: str, tmp_path: Path) -> None:
+    made = numbers(5)
+    async with open_engine("sqlite", tmp_path) as store:
+        generation = await indexed(store, made)
+    await understudy_db("upgrade", url, "--data-dir", str(tmp_path), "--vector-index", "pgvector")
+    await understudy_db("copy", "--from", f"sqlite:{tmp_path}", "--to", url, "--data-dir", str(tmp_path))
+    async with open_vectors(url) as (_, vectors):
+        near = await vectors.nearest(SPACE, made[3].tobytes(), [generation], chunks=5, limit=1)
+    assert places(near) == [3]
 
 
 # --- approximate indexes

@@ -19,10 +19,10 @@ from understudy.core.limits import PGVECTOR_DIMENSIONS_MAX, PGVECTOR_EXACT_CHUNK
 from understudy.ports import ChunkKey, Embedding, Near, StoreUnavailable, VectorIndex
 from understudy.store.hnsw import BY_INDEX, FAILURES, PLAIN, Hnsw, Space, apart
 from understudy.store.operations import Op, Query
-from understudy.store.postgres import LOCK_SCHEMA, PostgresStore, in_transaction
+from understudy.store.postgres import PostgresStore, in_step
 from understudy.store.vector_scope import find_space
 
-__all__ = ["PgVectors", "open_pgvector"]
+__all__ = ["PgVectors", "make_ready", "open_pgvector"]
 
 _OLDEST: Final = (0, 7)  # the first with 16-bit numbers
 _ITERATING: Final = (0, 8)  # the first whose index goes on looking where a filter leaves too little
@@ -148,19 +148,23 @@ class PgVectors(VectorIndex):
 
 
 async def open_pgvector(store: PostgresStore, url: str) -> PgVectors:
-    """The vectors of this store's database, made ready to be compared there. Raises `StoreUnavailable`.
+    """The vectors of this store's database, made ready to be compared there. Raises `StoreUnavailable`."""
+    return PgVectors(store, url, await make_ready(url))
+
+
+async def make_ready(url: str) -> _Extension:
+    """What the database has, from now on at the latest. Raises `StoreUnavailable`.
 
     The first time this writes every vector once more, while others wait who read or write vectors.
     """
     try:
         async with apart(url) as connection:
-            extension = await in_transaction(connection, _ready(), first=LOCK_SCHEMA)
+            return await in_step(connection, _ready)
     except asyncpg.InsufficientPrivilegeError as error:
         message = f"This user may not add pgvector to the database ({error}): CREATE EXTENSION vector, as its owner."
         raise StoreUnavailable(message) from error
     except FAILURES as error:
         raise StoreUnavailable(f"pgvector cannot be used: {error}") from error
-    return PgVectors(store, url, extension)
 
 
 def _ready() -> Op[_Extension]:
