@@ -4,6 +4,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -39,10 +40,11 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Bus, Embedders, Models, Sandboxes, Search, Store
+from understudy.ports import BlobRefused, Blobs, Bus, Embedders, Models, Sandboxes, Search, Store, StoreUnavailable
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
 from understudy.settings import SettingError, Settings
+from understudy.store.migrations import NewerDatabase
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
@@ -53,6 +55,9 @@ from understudy.worker.indexer import Indexer
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
+
+# Why a process may be unable to start although nothing of it is wrong: each is one sentence for its operator.
+START_REFUSALS: Final = (SettingError, StoreUnavailable, NewerDatabase, BlobRefused, OSError)
 
 
 def create_app(settings: Settings) -> "Understudy":
@@ -69,6 +74,7 @@ class Understudy:
         self._routes = settings.routes()
         _require_one_place_for_code(settings)
         self._edge: ASGIApp | None = None
+        self.start_failure: Exception | None = None
         self._open = AsyncExitStack()
         self._drain = AsyncExitStack()
 
@@ -84,9 +90,11 @@ class Understudy:
         try:
             await self.start()
         except Exception as error:
-            log.exception("start_failed")
+            self.start_failure = error
+            if not isinstance(error, START_REFUSALS):
+                log.exception("start_failed")
             await self.stop()
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await send({"type": "lifespan.startup.failed"})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
