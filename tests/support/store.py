@@ -314,6 +314,12 @@ class Life:
         await self.go(after, facts, lease=None, message_tokens=tokens)
 
 
+async def claimable(store: Store, now: float = NOON) -> list[RunId]:
+    """What a worker may take now: the first of each line, and then runs that were lost."""
+    heads = await store.in_line(now, limit=10)
+    return [*(head.run_id for head in heads), *await store.lost(now, limit=10)]
+
+
 async def begun_thread(store: Store, project: ProjectId = PROJECT) -> str:
     made = thread()
     await store.add_thread(project, made, ())

@@ -8,11 +8,12 @@ from understudy.store.migrations.m0001_first import first
 from understudy.store.migrations.m0002_files import files
 from understudy.store.migrations.m0003_vector_stores import vector_stores
 from understudy.store.migrations.m0004_notes import notes
+from understudy.store.migrations.m0005_lines import lines
 from understudy.store.operations import Op, Query
 
 Migration: TypeAlias = Callable[[Dialect], Sequence[str]]
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (first, files, vector_stores, notes)
+MIGRATIONS: Final[tuple[Migration, ...]] = (first, files, vector_stores, notes, lines)
 
 
 class NewerDatabase(Exception):
