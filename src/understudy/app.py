@@ -22,6 +22,7 @@ from understudy.embeddings.choice import ChosenEmbedders
 from understudy.embeddings.http import HttpEmbedding
 from understudy.embeddings.rerank import HttpReranker
 from understudy.embeddings.static import STATIC
+from understudy.engine.bounds import RunBounds
 from understudy.engine.files import Files
 from understudy.engine.images import Images
 from understudy.engine.ingest import Ingest
@@ -40,7 +41,18 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import BlobRefused, Blobs, Bus, Embedders, Models, Sandboxes, Search, Store, StoreUnavailable
+from understudy.ports import (
+    BlobRefused,
+    Blobs,
+    Bounds,
+    Bus,
+    Embedders,
+    Models,
+    Sandboxes,
+    Search,
+    Store,
+    StoreUnavailable,
+)
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
 from understudy.settings import SettingError, Settings
@@ -144,8 +156,9 @@ class Understudy:
         tools = _tools(settings, store, search, code)
         self._open.push_async_callback(tools.close)
         places = settings.runs_per_worker if settings.worker else 0
-        worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
-        runs = Runs(store, journal, bus, worker, entropy.now)
+        bounds = _bounds(settings, self._routes)
+        worker = Worker(store, journal, bus, entropy.now, owner=node, places=places, bounds=bounds)
+        runs = Runs(store, journal, bus, worker, entropy.now, bounds)
         images = Images(store, files, entropy.now)
         loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=entropy.now, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
@@ -234,6 +247,13 @@ def _require_one_place_for_code(settings: Settings) -> None:
 def sandbox_limits(settings: Settings) -> SandboxLimits:
     """What each session is held to."""
     return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
+
+
+def _bounds(settings: Settings, routes: Routes) -> RunBounds:
+    most = {name: table.runs_max for name, table in settings.models.upstreams.items()}
+    most[UPSTREAM] = settings.upstream_runs_max
+    upstreams = {name: runs_max for name, runs_max in most.items() if runs_max is not None}
+    return RunBounds(Bounds(project_max=settings.runs_per_project, upstreams=upstreams), routes.first)
 
 
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
