@@ -252,6 +252,13 @@ class Life:
         new = patient_run(thread_id, **fields)
         return cls(store, new, (await store.add_run(new)).seq)
 
+    @classmethod
+    def seen_by(cls, store: Store, life: "Life") -> "Life":
+        """The same run, through another process's store."""
+        seen = cls(store, new_run(life.thread_id), life.seq)
+        seen.state, seen.id = life.state, life.id
+        return seen
+
     @property
     def thread_id(self) -> str:
         return self.state.run.thread_id

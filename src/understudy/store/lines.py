@@ -43,12 +43,14 @@ def _in_line(*, behind: bool, counted: bool) -> str:
             "ORDER BY r.project, r.upstream, r.seq LIMIT 1"
         )
 
-    count = f"({_COUNT_OF_PROJECT.format('q.project')})" if counted else "0"
+    # A CTE is read in the order in which it was made: that of the lines, as far as the limit goes.
+    count = f"({_COUNT_OF_PROJECT.format('h.project')})" if counted else "0"
     return (
-        f"WITH RECURSIVE heads (seq) AS (SELECT ({first_of_line('AND (r.project, r.upstream) > (?, ?)' * behind)}) "
-        f"UNION ALL SELECT ({first_of_line('AND (r.project, r.upstream) > (p.project, p.upstream)')}) "
-        "FROM heads h JOIN runs p ON p.seq = h.seq) "
-        f"SELECT q.id, q.seq, q.project, q.upstream, {count} FROM heads h JOIN runs q ON q.seq = h.seq LIMIT ?"
+        "WITH RECURSIVE heads (id, seq, project, upstream) AS (SELECT q.id, q.seq, q.project, q.upstream FROM runs q "
+        f"WHERE q.seq = ({first_of_line('AND (r.project, r.upstream) > (?, ?)' * behind)}) "
+        "UNION ALL SELECT q.id, q.seq, q.project, q.upstream FROM heads p JOIN runs q "
+        f"ON q.seq = ({first_of_line('AND (r.project, r.upstream) > (p.project, p.upstream)')})) "
+        f"SELECT h.id, h.seq, h.project, h.upstream, {count} FROM heads h LIMIT ?"
     )
 
 
