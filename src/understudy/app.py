@@ -27,6 +27,7 @@ from understudy.engine.files import Files
 from understudy.engine.images import Images
 from understudy.engine.ingest import Ingest
 from understudy.engine.journal import Journal
+from understudy.engine.place import FilesElsewhere, require_place
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.search import Searcher
@@ -55,6 +56,7 @@ from understudy.ports import (
 )
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
+from understudy.setting_values import without_user
 from understudy.settings import SettingError, Settings
 from understudy.store.migrations import NewerDatabase
 from understudy.store.opening import open_store
@@ -69,7 +71,7 @@ from understudy.worker.worker import Worker
 log = structlog.get_logger()
 
 # Why a process may be unable to start although nothing of it is wrong: each is one sentence for its operator.
-START_REFUSALS: Final = (SettingError, StoreUnavailable, NewerDatabase, BlobRefused, OSError)
+START_REFUSALS: Final = (SettingError, StoreUnavailable, NewerDatabase, BlobRefused, FilesElsewhere, OSError)
 
 
 def create_app(settings: Settings) -> "Understudy":
@@ -127,6 +129,8 @@ class Understudy:
         opened.push_async_callback(embedders.close)
         blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
+        where = without_user(settings.files_url or str(settings.files_dir))
+        await require_place(store, blobs, entropy.new_id, where=where)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 
     async def drain(self) -> None:
