@@ -40,6 +40,8 @@ class PostgresStore(RowStore):
     done again.
     """
 
+    keeps_time = True
+
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
 
