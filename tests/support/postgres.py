@@ -5,12 +5,14 @@ ends. Without its programs (Debian's `postgresql`) the tests that need it are sk
 """
 
 import atexit
+import contextlib
 import hashlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -58,6 +60,10 @@ class PostgresServer:
     def stop(self) -> None:
         self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
+    @property
+    def pid(self) -> int:
+        return int((self.directory / "data" / "postmaster.pid").read_text("ascii").split()[0])
+
     def execute(self, statement: str) -> None:
         self._run("psql", "--quiet", "--no-psqlrc", self.url("postgres"), "-c", statement)
 
@@ -80,6 +86,15 @@ def _someone_else() -> str | None:
 @cache
 def shared_postgres() -> PostgresServer:
     """The server that tests share."""
+    opened = contextlib.ExitStack()
+    server = opened.enter_context(new_postgres())
+    atexit.register(opened.close)
+    return server
+
+
+@contextlib.contextmanager
+def new_postgres() -> Iterator[PostgresServer]:
+    """A server of the test's own, for one that does it harm. It must run when this is left."""
     programs = _programs()
     if programs is None:
         reason = "PostgreSQL is not here: on Debian and Ubuntu `apt install postgresql`"
@@ -88,10 +103,14 @@ def shared_postgres() -> PostgresServer:
         pytest.skip(reason)
     # A short path: a socket's may have 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="us-pg-"))
-    server = PostgresServer(programs, directory)
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    atexit.register(server.stop)
-    return server
+    try:
+        server = PostgresServer(programs, directory)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _programs() -> Path | None:
