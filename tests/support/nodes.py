@@ -51,7 +51,14 @@ class Node:
     """One server, and the next one in its place. Its clock is `ahead` of this machine's by that many seconds."""
 
     def __init__(
-        self, model: ScriptedModel, data_dir: Path, session: aiohttp.ClientSession, ahead: float, **settings: object
+        self,
+        model: ScriptedModel,
+        data_dir: Path,
+        session: aiohttp.ClientSession,
+        *,
+        ahead: float,
+        limits: Mapping[str, float],
+        **settings: object,
     ) -> None:
         self.crashes: list[str] = []
         self.alive = False
@@ -59,7 +66,7 @@ class Node:
         self._data_dir = data_dir
         self._session = session
         self._settings = settings
-        self._variables = {"NODE_LIMITS": json.dumps(dict(LIMITS)), "NODE_AHEAD_SECONDS": str(ahead)}
+        self._variables = {"NODE_LIMITS": json.dumps({**LIMITS, **limits}), "NODE_AHEAD_SECONDS": str(ahead)}
         self._running = ExitStack()
         self._server: ServerProcess | None = None
 
@@ -128,11 +135,19 @@ class Node:
 
 @asynccontextmanager
 async def nodes(
-    model: ScriptedModel, data_dir: Path, *, ahead: Sequence[float] = (0.0, 0.0, 0.0), **settings: object
+    model: ScriptedModel,
+    data_dir: Path,
+    *,
+    ahead: Sequence[float] = (0.0, 0.0, 0.0),
+    limits: Mapping[str, float] = MappingProxyType({}),
+    **settings: object,
 ) -> AsyncIterator[list[Node]]:
-    """As many as there are numbers in `ahead`, started at the same moment; none may have crashed in the end."""
+    """As many as there are numbers in `ahead`, started at the same moment; none may have crashed in the end.
+
+    `limits` are numbers of `core/limits.py` that they are to have.
+    """
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        made = [Node(model, data_dir, session, seconds, **settings) for seconds in ahead]
+        made = [Node(model, data_dir, session, ahead=seconds, limits=limits, **settings) for seconds in ahead]
         try:
             await asyncio.gather(*(node.start() for node in made))
             yield made
