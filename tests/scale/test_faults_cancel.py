@@ -40,7 +40,7 @@ async def race(model: ScriptedModel, three: list[Node], chance: random.Random) -
     answer = await cancelling
     await asyncio.gather(*reading)
     here.check()
-    elsewhere.check()
+    elsewhere.check(torn=True)  # the cancel may overtake the last words on their way between two nodes
     assert here.ends == elsewhere.ends == ["done"]
     run = await talk.get(here.run)
     assert run == here.run == elsewhere.run
