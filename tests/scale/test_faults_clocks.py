@@ -65,7 +65,7 @@ async def test_clocks_that_differ_neither_end_a_lease_early_nor_keep_a_dead_node
             await three[0].kill()
             await dying
             async with asyncio.timeout(30):
-                await reader.follow(three[1].client)
+                await reader.follow(lambda: three[1].client)
             reader.check()
             assert reader.run["status"] == "completed"
         assert await check_end_state(url) == {"completed": 4}

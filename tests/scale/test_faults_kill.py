@@ -95,10 +95,10 @@ class Visit:
     async def finish(self, node: Node, other: Node) -> None:
         """Both readers go on, each at another node, until the run has ended; and then the next run of the thread."""
         await asyncio.gather(*self.reading)
-        await asyncio.gather(self.here.follow(node.client), self.elsewhere.follow(other.client))
+        await asyncio.gather(self.here.follow(lambda: node.client), self.elsewhere.follow(lambda: other.client))
         if not self.here.ended:
             await self.submit(self.here, node)
-            await self.here.follow(node.client)
+            await self.here.follow(lambda: node.client)
         while not self.elsewhere.ended:
             await self.elsewhere.resume(other.client)
         self.here.check()

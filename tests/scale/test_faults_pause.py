@@ -32,11 +32,11 @@ async def test_a_node_that_slept_through_its_lease_writes_nothing_when_it_wakes(
                 one.run_id = same.run_id
 
             sleeps.pause()
-            await asyncio.gather(*(one.follow(other.client) for one in elsewhere))
+            await asyncio.gather(*(one.follow(lambda: other.client) for one in elsewhere))
             gate.set()  # what the sleeper hears of the model as soon as it wakes
             sleeps.wake()
             await asyncio.gather(*reading)
-            await asyncio.gather(*(one.follow(sleeps.client) for one in here))
+            await asyncio.gather(*(one.follow(lambda: sleeps.client) for one in here))
             for one, same, talk in zip(here, elsewhere, talks, strict=True):
                 one.check()
                 same.check()

@@ -44,7 +44,7 @@ from understudy.cli.main import main
 
 main()
 """
-CRASHES: Final = ("request_crashed", "run_crashed", "chore_crashed", "run_dropped", "file_dropped", "Traceback")
+CRASHES: Final = ("request_crashed", "run_crashed", "chore_crashed", "run_dropped", "file_dropped", "Exception in ASGI")
 
 
 class Node:
@@ -111,7 +111,9 @@ class Node:
     async def _gone(self) -> None:
         await asyncio.to_thread(self._running.close)
         if self._server is not None:
-            self.crashes += [line for line in self._server.log if any(word in line for word in CRASHES)]
+            log = [*self._server.log]
+            first = next((at for at, line in enumerate(log) if any(word in line for word in CRASHES)), len(log))
+            self.crashes += log[first:]
 
     def pause(self) -> None:
         self.server.process.send_signal(signal.SIGSTOP)
@@ -153,4 +155,5 @@ async def nodes(
             yield made
         finally:
             await asyncio.gather(*(node.stop() for node in made))
-        assert not [line for node in made for line in node.crashes]
+        crashes = [line for node in made for line in node.crashes]
+        assert not crashes, "".join(crashes)

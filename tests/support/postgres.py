@@ -57,8 +57,9 @@ class PostgresServer:
         options = f"-k {self.directory} -c listen_addresses='' -c fsync=off -c full_page_writes=off"
         self._run("pg_ctl", "-D", self._data, "-l", str(self.directory / "log"), "-w", "-o", options, "start")
 
-    def stop(self) -> None:
-        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+    def stop(self, how: str = "immediate") -> None:
+        """`immediate`: as with a crash. `fast`: sessions are told."""
+        self._run("pg_ctl", "-D", self._data, "-m", how, "-w", "stop")
 
     @property
     def pid(self) -> int:

@@ -1,7 +1,7 @@
 """A client that reads a run's stream over as many connections, and nodes, as it takes; strict about what it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, Literal
 
 import aiohttp
@@ -16,7 +16,7 @@ from understudy.engine.position import Position
 __all__ = ["BROKEN", "Reading"]
 
 BROKEN: Final = (aiohttp.ClientError, ConnectionError)
-RESUMED_MAX: Final = 50
+FOLLOW_SECONDS: Final = 60.0
 PAUSE_SECONDS: Final = 0.05
 
 
@@ -70,19 +70,17 @@ class Reading:
         except BROKEN:
             self.ends.append("broken")
 
-    async def follow(self, client: Client) -> None:
-        """Reads on until the run rests. What a node refuses it is asked again, as the SDKs do."""
-        for _ in range(RESUMED_MAX):
-            if self.rests:
-                return
-            try:
-                await self.resume(client)
-            except AssertionError as refused:
-                if not str(refused).startswith("503"):
-                    raise
-            if not self.rests:
-                await asyncio.sleep(PAUSE_SECONDS)
-        raise AssertionError(f"the run never rests: {self.ends}")
+    async def follow(self, node: Callable[[], Client]) -> None:
+        """Reads on until the run rests, at any `node` each time. What is refused is asked again, as the SDKs do."""
+        async with asyncio.timeout(FOLLOW_SECONDS):
+            while not self.rests:
+                try:
+                    await self.resume(node())
+                except AssertionError as refused:
+                    if not str(refused).startswith("503"):
+                        raise
+                if not self.rests:
+                    await asyncio.sleep(PAUSE_SECONDS)
 
     async def _take(self, events: AsyncIterator[Event]) -> None:
         done, told_anew, error = False, False, False

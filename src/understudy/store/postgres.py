@@ -81,8 +81,13 @@ class PostgresStore(RowStore):
         """Raises `StoreUnavailable` where the engine, and not what was asked of it, is at fault."""
         try:
             async with self._pool.acquire(timeout=POSTGRES_SECONDS_MAX) as connection:
-                yield cast("asyncpg.Connection", connection)
-        except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+                try:
+                    yield cast("asyncpg.Connection", connection)
+                except asyncpg.InternalClientError:
+                    # A server that stops says so when nothing is expected of it, and the client loses its place.
+                    connection.terminate()
+                    raise
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError) as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] in _ENGINE_CLASSES:
