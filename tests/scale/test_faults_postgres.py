@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from support.conversations import Talker, talking
+from support.conversations import Talker, all_went_on, talking
 from support.end_state import check_end_state
 from support.model_server import Reply, ScriptedModel
 from support.nodes import nodes
 from support.postgres import new_postgres
 from support.redis import shared_redis
-from support.talk import polled
 
 TALKERS = 9
 
@@ -38,14 +37,3 @@ async def test_a_restart_under_load_costs_no_run_and_no_message(tmp_path: Path, 
                 assert any(talker.disturbed for talker in talkers)
             ended = await check_end_state(url)
             assert set(ended) == {"completed"}
-
-
-async def all_went_on(talkers: list[Talker]) -> None:
-    """Waits until each has begun two more runs."""
-    before = [len(talker.readings) for talker in talkers]
-
-    async def look() -> bool | None:
-        now = [len(talker.readings) for talker in talkers]
-        return True if all(new >= old + 2 for old, new in zip(before, now, strict=True)) else None
-
-    await polled(look, seconds=60)

@@ -17,7 +17,7 @@ from support.client import Client
 from support.reading import BROKEN, Reading
 from support.talk import polled
 
-__all__ = ["Talker", "talking"]
+__all__ = ["Talker", "all_went_on", "talking"]
 
 T = TypeVar("T")
 
@@ -139,3 +139,14 @@ async def talking(talkers: Sequence[Talker]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_went_on(talkers: Sequence[Talker]) -> None:
+    """Waits until each has begun two more runs."""
+    before = [len(talker.readings) for talker in talkers]
+
+    async def look() -> bool | None:
+        now = [len(talker.readings) for talker in talkers]
+        return True if all(new >= old + 2 for old, new in zip(before, now, strict=True)) else None
+
+    await polled(look, seconds=60)
