@@ -35,14 +35,15 @@ def database_url(directory: Path) -> str:
 class PostgresServer:
     """A server on a Unix socket in `directory`."""
 
-    def __init__(self, programs: Path, directory: Path) -> None:
+    def __init__(self, programs: Path, directory: Path, wal_segment_mb: int) -> None:
         self.directory = directory
         self._programs = programs
         self._as_user = _someone_else()
         owner = pwd.getpwnam(self._as_user) if self._as_user else None
         if owner is not None:
             os.chown(directory, owner.pw_uid, owner.pw_gid)
-        self._run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+        words = ["-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", f"--wal-segsize={wal_segment_mb}"]
+        self._run("initdb", "-D", self._data, *words)
         self.start()
 
     @property
@@ -61,8 +62,35 @@ class PostgresServer:
         """`immediate`: as with a crash. `fast`: sessions are told."""
         self._run("pg_ctl", "-D", self._data, "-m", how, "-w", "stop")
 
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """No table or index grows any further: what is left of their own pages is filled, and then there is no room.
+
+        The log's files are as long as they will be from their beginning, so it goes on, as on a disk of its own.
+        """
+        self._allow(str(self._longest_file() + 4096))  # half a page more: half of the next one is written
+        try:
+            yield
+        finally:
+            self._allow("unlimited")
+
+    def _longest_file(self) -> int:
+        """In bytes, of tables and of the log."""
+        longest = 0
+        for place in ("base", "pg_wal"):
+            for path in (self.directory / "data" / place).rglob("*"):
+                with contextlib.suppress(FileNotFoundError):
+                    longest = max(longest, path.stat().st_size)
+        return longest
+
+    def _allow(self, file_bytes: str) -> None:
+        # As their own user: who runs the tests may not be allowed to limit others' processes.
+        for pid in [self._pid, *_children(self._pid)]:
+            words = ["prlimit", f"--pid={pid}", f"--fsize={file_bytes}:"]
+            subprocess.run(words, user=self._as_user, check=False, stderr=subprocess.DEVNULL)  # some end meanwhile
+
     @property
-    def pid(self) -> int:
+    def _pid(self) -> int:
         return int((self.directory / "data" / "postmaster.pid").read_text("ascii").split()[0])
 
     def execute(self, statement: str) -> None:
@@ -94,7 +122,7 @@ def shared_postgres() -> PostgresServer:
 
 
 @contextlib.contextmanager
-def new_postgres() -> Iterator[PostgresServer]:
+def new_postgres(*, wal_segment_mb: int = 16) -> Iterator[PostgresServer]:
     """A server of the test's own, for one that does it harm. It must run when this is left."""
     programs = _programs()
     if programs is None:
@@ -105,13 +133,17 @@ def new_postgres() -> Iterator[PostgresServer]:
     # A short path: a socket's may have 107 characters.
     directory = Path(tempfile.mkdtemp(prefix="us-pg-"))
     try:
-        server = PostgresServer(programs, directory)
+        server = PostgresServer(programs, directory, wal_segment_mb)
         try:
             yield server
         finally:
             server.stop()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
 
 
 def _programs() -> Path | None:
