@@ -164,6 +164,7 @@ SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_STILL_SECONDS: Final = 10.0  # of a transaction between two statements; less than a lease
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 CLOCK_LOOK_SECONDS: Final = 10.0  # how often a process compares its clock with the database's: more often than a lease
 CLOCK_APART_SECONDS: Final = 0.05  # which both may differ by

@@ -8,7 +8,12 @@ from typing import Final, TypeVar, cast
 
 import asyncpg
 
-from understudy.core.limits import POSTGRES_ATTEMPTS_MAX, POSTGRES_CONNECTIONS_MAX, POSTGRES_SECONDS_MAX
+from understudy.core.limits import (
+    POSTGRES_ATTEMPTS_MAX,
+    POSTGRES_CONNECTIONS_MAX,
+    POSTGRES_SECONDS_MAX,
+    POSTGRES_STILL_SECONDS,
+)
 from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
 from understudy.store.migrations import migrate_once
@@ -22,12 +27,13 @@ POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT",
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
 _LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
-_ENGINE_CLASSES: Final = ("08", "53", "57", "58", "XX")
+# And a transaction that stood still for so long that the server has ended it.
+_ENGINE_STATES: Final = ("08", "53", "57", "58", "XX", "25P03")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
 
 
 class _Connection(asyncpg.Connection):
-    """Nothing of a session is ever changed, so nothing need be put back when it goes to the next caller."""
+    """A session is as it began whenever it goes to the next caller: there is nothing to put back."""
 
     def get_reset_query(self) -> str:
         return ""
@@ -90,13 +96,26 @@ class PostgresStore(RowStore):
         except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError) as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
         except asyncpg.PostgresError as error:
-            if (error.sqlstate or "")[:2] in _ENGINE_CLASSES:
+            if (error.sqlstate or "").startswith(_ENGINE_STATES):
                 raise StoreUnavailable(f"PostgreSQL cannot do this now: {error}") from error
             raise
 
 
-async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS_MAX) -> PostgresStore:
-    """The store in this database, its tables up to date. Raises `NewerDatabase`, `StoreUnavailable`."""
+async def open_postgres(
+    url: str,
+    *,
+    connections_max: int = POSTGRES_CONNECTIONS_MAX,
+    still_seconds: float = POSTGRES_STILL_SECONDS,
+) -> PostgresStore:
+    """The store in this database, its tables up to date. Raises `NewerDatabase`, `StoreUnavailable`.
+
+    A transaction that stands still for `still_seconds` between two statements is ended by the server.
+    """
+
+    async def begin_session(connection: asyncpg.Connection) -> None:
+        # A machine that sleeps, or is gone without a word, must not keep its locks.
+        await connection.execute(f"SET idle_in_transaction_session_timeout = {int(still_seconds * 1000)}")
+
     try:
         pool = await asyncpg.create_pool(
             url,
@@ -106,6 +125,7 @@ async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS
             timeout=POSTGRES_SECONDS_MAX,
             command_timeout=POSTGRES_SECONDS_MAX,
             connection_class=_Connection,
+            init=begin_session,
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
         raise StoreUnavailable(f"The database cannot be opened: {error}") from error
