@@ -79,7 +79,7 @@ def shared_vector_postgres() -> PostgresServer:
             pytest.fail(reason)
         pytest.skip(reason)
     directory = Path(tempfile.mkdtemp(prefix="us-pgv-"))
-    server = PostgresServer(_programs(Path(found.origin).parent, directory), directory)
+    server = PostgresServer(_programs(Path(found.origin).parent, directory), directory, wal_segment_mb=16)
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     atexit.register(server.stop)
     return server
