@@ -114,9 +114,10 @@ class Searcher(Search):
             return await asyncio.to_thread(rank, stores, queries, request.where, limit=limit)
         ranking = await asyncio.to_thread(Ranking, stores, queries, request.where)
         for part in ranking.elsewhere():
-            files, chunks = list(part.files), sum(part.files.values())
             for place, vector in enumerate(vectors[part.embedding]):
-                near = await self._index.nearest(part.embedding, vector, files, chunks=chunks, limit=SEARCH_DEPTH)
+                near = await self._index.nearest(
+                    part.embedding, vector, part.generations, chunks=part.rows, limit=SEARCH_DEPTH
+                )
                 ranking.tell(place, near)
         best = await asyncio.to_thread(ranking.best, limit)
         for space, keys in ranking.unknown(best).items():

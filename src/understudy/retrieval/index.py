@@ -87,7 +87,11 @@ class StoreIndex:
 
     def has(self, generation: int) -> bool:
         """Whether this file's rows are here, live or not."""
-        return generation in self._spans
+        return generation in self._generations
+
+    @cached_property
+    def _generations(self) -> frozenset[int]:
+        return frozenset(generation for segment in self.segments for generation in segment.generations)
 
     def row(self, key: ChunkKey) -> int | None:
         """Where this chunk stands, if it is here."""
@@ -98,11 +102,17 @@ class StoreIndex:
     def key(self, row: int) -> ChunkKey:
         return ChunkKey(self.files[self.file_of[row]].generation, int(self.numbers[row]))
 
-    def sizes(self, wanted: NDArray[np.bool_] | None) -> Mapping[int, int]:
-        """How many rows each of the files has that are `wanted`, by generation."""
-        chosen = self.files if wanted is None else [self.files[place] for place in np.flatnonzero(wanted).tolist()]
-        spans = ((file.generation, *self._spans.get(file.generation, (0, 0))) for file in chosen)
-        return {generation: end - start for generation, start, end in spans if end > start}
+    def sizes(self, wanted: NDArray[np.bool_] | None) -> tuple[Sequence[int], int]:
+        """The generations of the files that are `wanted` and have rows, and how many rows these are."""
+        generations, rows = self._sizes
+        chosen = rows > 0 if wanted is None else wanted & (rows > 0)
+        return generations[chosen].tolist(), int(rows[chosen].sum())
+
+    @cached_property
+    def _sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each file its generation, and how many rows it has."""
+        generations = np.fromiter((file.generation for file in self.files), np.int64, len(self.files))
+        return generations, np.bincount(self.file_of[self.file_of >= 0], minlength=len(self.files))
 
     @cached_property
     def _spans(self) -> Mapping[int, tuple[int, int]]:

@@ -48,10 +48,11 @@ def rank(stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter |
 
 
 class Elsewhere(Struct, frozen=True):
-    """Files of which somebody else compares the vectors of a space: by generation, how many rows each has."""
+    """Files of which somebody else compares the vectors of a space, and how many rows they have."""
 
     embedding: Embedding
-    files: Mapping[int, int]
+    generations: Sequence[int]
+    rows: int
 
 
 class Ranking:
@@ -147,12 +148,15 @@ class _Collection:
         return _Nearness(found.scores, found.whole, cosines)
 
     def elsewhere(self, query: Query) -> list[Elsewhere]:
-        files: dict[Embedding, dict[int, int]] = {}
+        parts: dict[Embedding, Elsewhere] = {}
         masks: Sequence[NDArray[np.bool_] | None] = self._masks or [None] * len(self._stores)
         for store, wanted in zip(self._stores, masks, strict=True):
-            if store.elsewhere and store.embedding is not None and store.embedding in query.vectors:
-                files.setdefault(store.embedding, {}).update(store.sizes(wanted))
-        return [Elsewhere(embedding, sizes) for embedding, sizes in files.items() if sizes]
+            if not store.elsewhere or store.embedding is None or store.embedding not in query.vectors:
+                continue
+            generations, rows = store.sizes(wanted)
+            before = parts.get(store.embedding, Elsewhere(store.embedding, (), 0))
+            parts[store.embedding] = Elsewhere(store.embedding, [*before.generations, *generations], before.rows + rows)
+        return [part for part in parts.values() if part.rows]
 
     def keys_elsewhere(self, rows: NDArray[np.int64]) -> Mapping[Embedding, Sequence[ChunkKey]]:
         keys: dict[Embedding, list[ChunkKey]] = {}
