@@ -294,6 +294,23 @@ async def test_an_index_whose_making_was_broken_off_is_made_anew(
     assert await states(url) == [(True, "1.000")]
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.02])
+async def test_a_server_that_stops_meanwhile_leaves_the_index_to_the_next(
+    url: str, small: None, seconds: float
+) -> None:
+    made, asked = numbers(400), numbers(1, seed=2)[0].tobytes()
+    async with open_vectors(url) as (store, vectors):
+        generation = await indexed(store, made)
+        await vectors.nearest(SPACE, asked, [generation], chunks=400, limit=10)
+        await asyncio.sleep(seconds)  # somewhere in the making of it
+    async with open_vectors(url) as (_, vectors):
+        await vectors.nearest(SPACE, asked, [generation], chunks=400, limit=10)
+        assert vectors._hnsw is not None
+        for task in vectors._hnsw._tasks.values():
+            await asyncio.wait_for(task, 20)
+    assert [valid for valid, _ in await states(url)] == [True]
+
+
 async def test_too_few_from_an_index_are_made_up_for_by_comparing_all(
     opened: tuple[PostgresStore, PgVectors], url: str, small: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
