@@ -58,7 +58,7 @@ from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
 from understudy.setting_values import without_user
 from understudy.settings import SettingError, Settings
-from understudy.store.migrations import NewerDatabase
+from understudy.store.migrations import UnusableDatabase
 from understudy.store.opening import open_store
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
@@ -71,7 +71,7 @@ from understudy.worker.worker import Worker
 log = structlog.get_logger()
 
 # Why a process may be unable to start although nothing of it is wrong: each is one sentence for its operator.
-START_REFUSALS: Final = (SettingError, StoreUnavailable, NewerDatabase, BlobRefused, FilesElsewhere, OSError)
+START_REFUSALS: Final = (SettingError, StoreUnavailable, UnusableDatabase, BlobRefused, FilesElsewhere, OSError)
 
 
 def create_app(settings: Settings) -> "Understudy":
