@@ -21,10 +21,11 @@ from understudy.store.migrations.m0002_files import files
 from understudy.store.migrations.m0003_vector_stores import vector_stores
 from understudy.store.migrations.m0004_notes import notes
 from understudy.store.migrations.m0005_lines import lines
-from understudy.store.migrations.m0007_copied import copied
+from understudy.store.migrations.m0006_copied import copied
 from understudy.store.operations import Op, Query
 
 Migration: TypeAlias = Callable[[Dialect], Sequence[str]]
+
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (first, files, vector_stores, notes, lines, copied)
 # The numbers of the steps behind which programs that do not know them cannot work.
