@@ -31,8 +31,10 @@ async def copy_content(
 ) -> ContentCopied:
     """Copies what the target does not have, or has otherwise. All of it is read once more there, and compared.
 
-    `tell` is given how many are done, and their bytes. Raises `BlobRefused`.
+    The target becomes the same place: it gets the source's name, if that has one. `tell` is given how many are done,
+    and their bytes. Raises `BlobRefused`.
     """
+    await _name(source, target)
     done = ContentCopied()
     waiting: asyncio.Queue[str | None] = asyncio.Queue(COPY_FILES_AT_ONCE)
 
@@ -52,6 +54,15 @@ async def copy_content(
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
     return done
+
+
+async def _name(source: Blobs, target: Blobs) -> None:
+    name = await source.place()
+    if name is not None and await target.name_place(name) != name:
+        raise BlobRefused(
+            "The target is where another database keeps its files: take another one, or remove .place from it if that "
+            "database is gone."
+        )
 
 
 async def _copy_one(source: Blobs, target: Blobs, key: str, done: ContentCopied) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from understudy.ports import StoreUnavailable, VectorIndex
+from understudy.store.mounts import network_file_system
 from understudy.store.rows import RowStore
 from understudy.store.sqlite import open_sqlite, upgrade_sqlite
 
@@ -17,6 +18,7 @@ async def open_store(database: Path | str) -> RowStore:
     Raises `UnusableDatabase`, `StoreUnavailable`.
     """
     if isinstance(database, Path):
+        await asyncio.to_thread(_require_own_disk, database)
         return await open_sqlite(database)
     try:
         from understudy.store.postgres import open_postgres
@@ -41,6 +43,7 @@ async def upgrade_database(database: Path | str, *, vectors: bool = False) -> Se
     `StoreUnavailable`.
     """
     if isinstance(database, Path):
+        await asyncio.to_thread(_require_own_disk, database)
         return await asyncio.to_thread(upgrade_sqlite, database)
     try:
         from understudy.store.postgres import upgrade_postgres
@@ -52,3 +55,12 @@ async def upgrade_database(database: Path | str, *, vectors: bool = False) -> Se
 
         await make_ready(database)
     return taken
+
+
+def _require_own_disk(database: Path) -> None:
+    kind = network_file_system(database)
+    if kind is not None:
+        raise StoreUnavailable(
+            f"A SQLite file does not work on a network file system, and {database.parent} is on one ({kind}): set "
+            "data_dir to a disk of this machine, or database_url to a PostgreSQL database that machines share."
+        )
