@@ -5,6 +5,7 @@ copy off, it goes on behind the last row that is there. At the end both database
 """
 # ruff: noqa: S608 - only names of our own are put into SQL
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
@@ -133,6 +134,7 @@ class Copy:
                 table, rows, _expect(table.name, progress), partial(_note, table.name, came)
             )
             self._tell(COPYING, table.name, progress.rows, total)
+            await asyncio.sleep(0)  # SQLite waits for nobody, and Ctrl-C is heard only where somebody waits
         return progress
 
     async def _compare(self, progress: Mapping[str, _Progress]) -> None:
@@ -158,6 +160,7 @@ class Copy:
         async for rows in side.batches(table, None):
             tally = tally.plus(rows)
             self._tell(CHECKING, table.name, tally.rows, total)
+            await asyncio.sleep(0)
         return tally
 
 
@@ -191,7 +194,8 @@ def _begin(tables: Sequence[Table], source: str) -> Op[dict[str, _Progress]]:
         raise CopyRefused(f"The target is not empty: it holds {held}. Name an empty database.")
     for table in new:
         found[table.name] = _Progress(source=source)
-        yield Query(f"DELETE FROM {table.name}")
+        if table.name in _OF_ANY_START:
+            yield Query(f"DELETE FROM {table.name}")
         if not (yield Query(_BEGIN, (table.name, _encode(found[table.name])))):
             raise CopyRefused(_ANOTHER)
     return found
