@@ -22,6 +22,9 @@ LEASE_SECONDS: Final = 15.0
 LEASE_RENEW_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 1.0
 RUNS_PER_WORKER_MAX: Final = 2_000  # a run that waits for its model costs some 50 KB and no time
+LINES_LOOKED_AT: Final = 100  # of queued runs, at a time: each project has one, or some
+HELD_BACK_LOOK_SECONDS: Final = 0.2  # between looks whether a bound has room again, if nobody tells
+PROJECTS_REMEMBERED_MAX: Final = 10_000  # of which a worker knows who was served last
 TURNS_PER_RUN_MAX: Final = 100
 CONFLICT_RETRIES_MAX: Final = 10
 WAITING_RUNS_PER_THREAD_MAX: Final = 100  # with `busy_thread = "queue"`; one more is refused as without it

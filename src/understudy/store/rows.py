@@ -12,11 +12,14 @@ from understudy.ports import (
     Appended,
     Attached,
     Begun,
+    Bounds,
+    Line,
     LoggedFact,
     NewRun,
     NewVectorStore,
     PageQuery,
     Rows,
+    RunInLine,
     Store,
     StoredAssistant,
     StoredKey,
@@ -24,7 +27,7 @@ from understudy.ports import (
     StoredRun,
     ThreadFilter,
 )
-from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store import assistants, facts, health, installation, keys, lines, messages, pages, runs, threads
 from understudy.store.file_rows import FileRows
 from understudy.store.operations import Op
 from understudy.store.vector_rows import VectorRowStore
@@ -158,14 +161,27 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def prune(self, ended_by: int, *, limit: int) -> bool:
         return await self._write(partial(facts.prune, ended_by, limit))
 
-    async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        return await self._read(runs.claimable(now, limit))
+    async def in_line(
+        self, now: float, *, limit: int, bounds: Bounds | None = None, behind: Line | None = None
+    ) -> Sequence[RunInLine]:
+        return await self._read(lines.in_line(now, bounds or Bounds(), behind, limit))
+
+    async def lost(self, now: float, *, limit: int) -> Sequence[RunId]:
+        return await self._read(lines.lost(now, limit))
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         return await self._write(partial(runs.renew, owner, run_ids, until))
 
     async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
         return await self._read(runs.expired(now, limit))
+
+    # the installation
+
+    async def kept(self, name: str, value: str) -> str:
+        return await self._write(partial(installation.kept, name, value))
+
+    async def look_up(self, name: str) -> str | None:
+        return await self._read(installation.look_up(name))
 
     # keys
 
