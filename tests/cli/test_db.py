@@ -160,9 +160,10 @@ async def test_content_goes_along_and_what_is_there_already_is_only_compared(tmp
     words = ("copy", "--from", f"sqlite:{old}", "--to", f"sqlite:{new}/understudy.db")
     said = await understudy_db(*words, "--files-from", str(old), "--files-to", f"{new}/files")
     assert "Copied the content of 3 files, 0 were there, and compared them (3,000,008 bytes)" in said
-    assert "was not copied" not in said
+    assert "stays where it is" not in said
     async with open_blobs("local", new / "files") as blobs:
         assert [len(await content(blobs, key)) for key in keys] == [3, 3_000_000, 5]
+        assert await blobs.place() == "place_of_old"
         for path in stored_paths(new / "files")[:1]:
             path.write_bytes(b"other")
     alone = ("copy", "--to", f"sqlite:{new}", "--files-from", str(old), "--files-to", str(new))
@@ -171,6 +172,15 @@ async def test_content_goes_along_and_what_is_there_already_is_only_compared(tmp
         path.unlink()
     stop = await refusal(Stop, understudy_db(*alone))
     assert str(stop) == f"The content of 3 files is not in {old}: they stay without it."
+
+
+async def test_content_does_not_go_where_another_installations_is(tmp_path: Path) -> None:
+    old, other = tmp_path / "old", tmp_path / "other"
+    await with_files(old, b"one")
+    await with_files(other, b"two")
+    words = ("copy", "--to", f"sqlite:{old}", "--files-from", str(old), "--files-to", str(other))
+    stop = await refusal(Stop, understudy_db(*words))
+    assert str(stop) == "The place that files are to be copied to holds those of another installation."
 
 
 async def test_content_goes_into_a_bucket_and_out_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,6 +197,7 @@ async def test_content_goes_into_a_bucket_and_out_of_it(tmp_path: Path, monkeypa
         *rows, "--files-from", place, "--files-to", f"{back}/files"
     )
     async with open_blobs("local", back / "files") as blobs:
+        assert await blobs.place() == "place_of_old"
         assert [await content(blobs, key) for key in keys] == [str(number).encode() for number in range(20)]
 
 
@@ -196,6 +207,7 @@ async def with_files(data_dir: Path, *contents: bytes) -> list[str]:
     store = await open_sqlite(data_dir / "understudy.db")
     keys = []
     async with open_blobs("local", data_dir / "files") as blobs:
+        await blobs.name_place(f"place_of_{data_dir.name}")
         for one in contents:
             blob = await put(blobs, one)
             await store.expect_blob(blob.key, until=int(now()) + 60)
@@ -218,7 +230,7 @@ async def test_the_summary_says_what_is_left_to_do(tmp_path: Path) -> None:
         )
         connection.commit()
     said = await understudy_db("copy", "--from", f"sqlite:{old}", "--to", f"sqlite:{tmp_path}/new.db")
-    assert "The content of 1 files was not copied." in said
+    assert "The content of 1 files stays where it is." in said
     assert "1 runs have not ended: the first server that works takes them on." in said
     assert "The API keys go on working." in said
 

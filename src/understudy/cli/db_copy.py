@@ -151,11 +151,11 @@ async def _what_is_left(target: Side, copied: Copied | None, content: ContentCop
     if copied is None:
         return []
     lines = ["What is left to do:"]
-    files = copied.tables["files"] + copied.tables["upload_parts"]
-    if content is None and files:
+    if content is None:
+        files = copied.tables["files"] + copied.tables["upload_parts"]
         lines.append(
-            f"- The content of {files:,} files was not copied. Where the new servers keep it elsewhere than the old "
-            "ones, `understudy db copy --files-from PLACE --files-to PLACE` moves it."
+            f"- The content of {files:,} files stays where it is. New servers that are to keep theirs elsewhere do not "
+            "start before `understudy db copy --files-from PLACE --files-to PLACE` has moved it."
         )
     if active := await target.ask(active_runs()):
         lines.append(f"- {active:,} runs have not ended: the first server that works takes them on.")
