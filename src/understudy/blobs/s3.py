@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -23,7 +24,15 @@ from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotS
 from obstore.store import S3Store
 
 from understudy.blobs.local import PLACE, LocalBlobs, LocalWriter, open_local_blobs
-from understudy.core.limits import BLOB_PIECE_BYTES, STAGING_KEEP_SECONDS
+from understudy.core.limits import (
+    BLOB_PIECE_BYTES,
+    BUCKET_ANSWER_SECONDS,
+    BUCKET_CONNECT_SECONDS,
+    BUCKET_RETRIES_MAX,
+    BUCKET_RETRY_SECONDS_MAX,
+    BUCKET_SILENCE_SECONDS,
+    STAGING_KEEP_SECONDS,
+)
 from understudy.ports import Blob, BlobRefused
 
 if TYPE_CHECKING:
@@ -44,7 +53,17 @@ async def open_s3_blobs(url: str, staging: Path, config: Mapping[str, str] | Non
         bucket = S3Store.from_url(
             f"s3://{parts.netloc}/{parts.path.strip('/')}",
             config=given,
-            client_options={"allow_http": endpoint.startswith("http://")},
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=BUCKET_CONNECT_SECONDS),
+                "read_timeout": timedelta(seconds=BUCKET_SILENCE_SECONDS),
+                "timeout": timedelta(seconds=BUCKET_ANSWER_SECONDS),
+            },
+            # By itself it would try ten times, for three minutes where nothing answers: clients have left by then.
+            retry_config={
+                "max_retries": BUCKET_RETRIES_MAX,
+                "backoff": {"max_backoff": timedelta(seconds=BUCKET_RETRY_SECONDS_MAX)},
+            },
         )
         directory = await asyncio.to_thread(_own_directory, staging)
     except (BaseError, OSError) as error:

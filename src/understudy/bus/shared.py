@@ -190,6 +190,9 @@ class SharedBus:
         self._local.retire(run_id)
         self._say(Retire(self._node, run_id))
 
+    def forget(self, run_id: RunId, *, before: int | None = None) -> None:
+        self._local.forget(run_id, before=before)
+
     # --- what this process follows
 
     def follow(self, run_id: RunId) -> MemoryFollower:

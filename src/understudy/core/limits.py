@@ -167,6 +167,7 @@ SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_STILL_SECONDS: Final = 10.0  # of a transaction between two statements; less than a lease
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 MIGRATION_SECONDS_MAX: Final = 3_600.0  # longest wait for another program's step, and for a step itself
 COPY_BATCH_ROWS: Final = 5_000  # of a table that `understudy db copy` writes in one transaction
@@ -175,6 +176,8 @@ COPY_FETCH_ROWS: Final = 64  # that PostgreSQL hands over at a time
 COPY_SECONDS_MAX: Final = 3_600.0  # longest wait for one answer of PostgreSQL
 COPY_FILES_AT_ONCE: Final = 8
 MIGRATION_LOCK_MS: Final = 500  # for which a step waits for a table, and those who want the table wait behind it
+CLOCK_LOOK_SECONDS: Final = 10.0  # how often a process compares its clock with the database's: more often than a lease
+CLOCK_APART_SECONDS: Final = 0.05  # which both may differ by
 
 # Between processes: see docs/scale-out.md.
 LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave
@@ -218,6 +221,11 @@ ENCODING_SAMPLE_BYTES: Final = 65_536  # looked at for the encoding of a text
 BLOB_PIECE_BYTES: Final = 1024 * 1024  # of content in memory at a time, for each file on its way in or out
 BLOB_EXPECT_SECONDS: Final = 3_600  # from the last byte of a file to its row; what takes longer is swept as lost
 STAGING_KEEP_SECONDS: Final = 2 * 86_400  # after which what a killed process left on its way to a bucket is removed
+BUCKET_CONNECT_SECONDS: Final = 5.0
+BUCKET_SILENCE_SECONDS: Final = 15.0  # longest wait for the next byte of a bucket's answer
+BUCKET_ANSWER_SECONDS: Final = 3_600.0  # of one answer to its last byte: who reads it may be slow
+BUCKET_RETRIES_MAX: Final = 2  # of one request; then it is refused, and may come again
+BUCKET_RETRY_SECONDS_MAX: Final = 1.0  # longest pause before one of these
 BLOBS_SWEPT_MAX: Final = 100  # at a time
 FILE_BYTES_MAX: Final = 512 * 1024 * 1024
 UPLOAD_BYTES_MAX: Final = 8 * 1024 * 1024 * 1024

@@ -15,6 +15,7 @@ from understudy.core.limits import (
     POSTGRES_ATTEMPTS_MAX,
     POSTGRES_CONNECTIONS_MAX,
     POSTGRES_SECONDS_MAX,
+    POSTGRES_STILL_SECONDS,
 )
 from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
@@ -31,12 +32,13 @@ LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # A step that waits for a table keeps everybody waiting who comes behind it, so it soon gives up and tries again.
 _BEFORE_STEP: Final = f"{LOCK_SCHEMA}; SET LOCAL lock_timeout = {MIGRATION_LOCK_MS}"
 # What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
-_ENGINE_CLASSES: Final = ("08", "53", "57", "58", "XX")
+# And a transaction that stood still for so long that the server has ended it.
+_ENGINE_STATES: Final = ("08", "53", "57", "58", "XX", "25P03")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
 
 
 class _Connection(asyncpg.Connection):
-    """Nothing of a session is ever changed, so nothing need be put back when it goes to the next caller."""
+    """A session is as it began whenever it goes to the next caller: there is nothing to put back."""
 
     def get_reset_query(self) -> str:
         return ""
@@ -48,6 +50,8 @@ class PostgresStore(RowStore):
     Operations hold what they are about with `FOR UPDATE`, so READ COMMITTED is enough. One that loses a deadlock is
     done again.
     """
+
+    keeps_time = True
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
@@ -88,18 +92,36 @@ class PostgresStore(RowStore):
         """Raises `StoreUnavailable` where the engine, and not what was asked of it, is at fault."""
         try:
             async with self._pool.acquire(timeout=POSTGRES_SECONDS_MAX) as connection:
-                yield cast("asyncpg.Connection", connection)
-        except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+                try:
+                    yield cast("asyncpg.Connection", connection)
+                except asyncpg.InternalClientError:
+                    # A server that stops says so when nothing is expected of it, and the client loses its place.
+                    connection.terminate()
+                    raise
+        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError) as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
         except asyncpg.PostgresError as error:
-            if (error.sqlstate or "")[:2] in _ENGINE_CLASSES:
+            if (error.sqlstate or "").startswith(_ENGINE_STATES):
                 raise StoreUnavailable(f"PostgreSQL cannot do this now: {error}") from error
             raise
 
 
-async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS_MAX) -> PostgresStore:
-    """The store in this database, its tables up to date. Raises `UnusableDatabase`, `StoreUnavailable`."""
+async def open_postgres(
+    url: str,
+    *,
+    connections_max: int = POSTGRES_CONNECTIONS_MAX,
+    still_seconds: float = POSTGRES_STILL_SECONDS,
+) -> PostgresStore:
+    """The store in this database, its tables up to date. Raises `UnusableDatabase`, `StoreUnavailable`.
+
+    A transaction that stands still for `still_seconds` between two statements is ended by the server.
+    """
     await upgrade_postgres(url)
+
+    async def begin_session(connection: asyncpg.Connection) -> None:
+        # A machine that sleeps, or is gone without a word, must not keep its locks.
+        await connection.execute(f"SET idle_in_transaction_session_timeout = {int(still_seconds * 1000)}")
+
     with opening():
         pool = await asyncpg.create_pool(
             url,
@@ -109,6 +131,7 @@ async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS
             timeout=POSTGRES_SECONDS_MAX,
             command_timeout=POSTGRES_SECONDS_MAX,
             connection_class=_Connection,
+            init=begin_session,
         )
     assert pool is not None
     store = PostgresStore(pool)

@@ -40,7 +40,9 @@ T = TypeVar("T")
 
 
 class RowStore(FileRows, VectorRowStore, Store):
-    """The store without its engine."""
+    """The store without its engine. `keeps_time`: it runs elsewhere, and has a clock of its own."""
+
+    keeps_time = False
 
     @abstractmethod
     async def _read(self, operation: Op[T]) -> T:
@@ -55,6 +57,10 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     @abstractmethod
     async def close(self) -> None: ...
+
+    async def time(self) -> float:
+        """The engine's own, in Unix seconds, where it `keeps_time`. Raises `StoreUnavailable`."""
+        return await self._read(health.time())
 
     async def check(self) -> None:
         await self._write(health.touch)
