@@ -13,7 +13,6 @@ from understudy.blobs.opening import open_blobs
 from understudy.cli.databases import Database, finished, named, shown
 from understudy.cli.progress import open_progress
 from understudy.cli.terminal import Stop
-from understudy.entropy import now
 from understudy.keys import FIRST_KEY_FILE
 from understudy.ports import Blobs
 from understudy.setting_values import S3Url, decode
@@ -90,7 +89,7 @@ async def _copy_rows(source: Side, target: Side, source_name: str) -> tuple[Copy
             source_name=source_name,
             tell=lambda doing, table, done, total: tell(f"{doing} {table}", done, total),
         )
-        copied = await copy.run(now())
+        copied = await copy.run()
     seconds = time.monotonic() - begun
     rows = f"{copied.rows:,} rows of {len(copied.tables)} tables"
     if copied.added < copied.rows:

@@ -85,13 +85,13 @@ class Copy:
         self._tell = tell
         self._tables = own_tables()
 
-    async def run(self, now: float) -> Copied:
+    async def run(self) -> Copied:
         """Copies what is missing and compares everything. The target cannot be worked on before `end`.
 
         Raises `CopyRefused`, `CopyDiffers`, `StoreUnavailable`.
         """
         await self._require_same_schema()
-        await self._require_rest(now)
+        await self._require_rest()
         progress = await self._target.change(_begin(self._tables, self._source_name))
         totals = await self._source.ask(row_counts(table.name for table in self._tables))
         before = sum(one.rows for one in progress.values() if not one.anew)
@@ -115,10 +115,10 @@ class Copy:
             if schema.version != len(MIGRATIONS):
                 raise CopyRefused(_other_schema(side, schema))
 
-    async def _require_rest(self, now: float) -> None:
+    async def _require_rest(self) -> None:
         if any((await self._source.ask(row_counts(["copied"]))).values()):
             raise CopyRefused("The source holds an unfinished copy of another database itself.")
-        if held := await self._source.ask(_held(now)):
+        if held := await self._source.ask(_held(await self._source.now())):
             raise CopyRefused(
                 f"A server works on the source, where it holds {held} runs and files: stop it. "
                 "What a server held that was killed is free after 15 seconds."

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -63,6 +64,9 @@ class SqliteSide(Side):
     async def change(self, operation: Op[T]) -> T:
         with _faults(self._path):
             return in_transaction(self._connection, operation)
+
+    async def now(self) -> float:
+        return time.time()
 
     async def names(self) -> Sequence[str]:
         with _faults(self._path):
