@@ -42,6 +42,21 @@ async def test_large_content_is_read_in_pieces(blobs: Blobs, length: int) -> Non
     assert max(map(len, pieces)) <= BLOB_PIECE_BYTES
 
 
+async def test_content_may_be_given_another_stores_key(blobs: Blobs) -> None:
+    key = "0123456789abcdef" * 2
+    for text in (b"first", b"second"):
+        async with blobs.writer(key) as writer:
+            await writer.write(text)
+            assert (await writer.finish()).key == key
+        assert await content(blobs, key) == text
+    async with blobs.writer(key) as writer:
+        await writer.write(b"never finished")
+    assert await content(blobs, key) == b"second"
+    with pytest.raises(KeyError):
+        async with blobs.writer("../../elsewhere"):
+            pass
+
+
 async def test_each_content_has_a_key_of_its_own(blobs: Blobs) -> None:
     first, second = await put(blobs, b"same"), await put(blobs, b"same")
     assert first.key != second.key

@@ -142,6 +142,7 @@ class _NewFile:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._discarded = False
+        self._in_place = False
         self._bytes = 0
         self._md5 = hashlib.md5(usedforsecurity=False)  # as the API has it: uploads are compared by theirs
 
@@ -160,6 +161,7 @@ class _NewFile:
             self._close()
             self._place.parent.mkdir(mode=0o700, exist_ok=True)
             self._partial.rename(self._place)
+            self._in_place = True
             _sync(self._place.parent)
             _sync(self._place.parent.parent)
             return Blob(key=self._key, bytes=self._bytes, md5=self._md5.hexdigest())
@@ -169,7 +171,8 @@ class _NewFile:
             self._discarded = True
             self._close()
             self._partial.unlink(missing_ok=True)
-            self._place.unlink(missing_ok=True)
+            if self._in_place:
+                self._place.unlink(missing_ok=True)
 
     def _open(self) -> int:
         if self._discarded:

@@ -2,7 +2,7 @@
 
 Programs of two versions work on one database while an installation is upgraded node by node, so a step may only add:
 tables, columns that may be NULL or have a default, indexes that are not unique. What older programs leave empty must
-do for the newer one, and an index must be of a small table: PostgreSQL keeps writers waiting while it is made. A step
+do for newer ones, and an index must be made quickly, since PostgreSQL keeps writers waiting meanwhile. A step
 that takes away, renames, or changes what is stored breaks this: its number goes into `BREAKING`, and it waits for a
 major version. Behind it, programs that do not know it refuse to start.
 
