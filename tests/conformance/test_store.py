@@ -125,6 +125,14 @@ async def test_a_thread_is_changed_in_place(store: Store) -> None:
     assert await store.body("thread", PROJECT, None, thread_id) == msgspec.json.encode(changed)
 
 
+async def test_labels_that_differ_in_what_an_engine_cannot_hold_are_kept_in_the_thread(store: Store) -> None:
+    odd = thread(metadata={"a\0": "x", "a\ufffd": "x"})
+    await store.add_thread(PROJECT, odd, ())
+    body = await store.body("thread", PROJECT, None, odd.id)
+    assert body is not None
+    assert msgspec.json.decode(body)["metadata"] == odd.metadata
+
+
 async def test_nothing_under_a_deleted_thread_is_left(store: Store) -> None:
     thread_id, kept = await begun_thread(store), await begun_thread(store)
     first = message(thread_id)

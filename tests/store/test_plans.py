@@ -45,7 +45,7 @@ from understudy.store import (
 from understudy.store.files import insert_file
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
-from understudy.store.sqlite import SQLITE, _connect, _in_transaction
+from understudy.store.sqlite import SQLITE, connect, in_transaction
 from understudy.wire.files import File
 from understudy.wire.vector_stores import StoreExpiresAfter
 
@@ -55,8 +55,8 @@ WEEK = StoreExpiresAfter(anchor="last_active_at", days=7)
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    connection = _connect(tmp_path / "u.db")
-    while _in_transaction(connection, migrate_once(SQLITE)):
+    connection = connect(tmp_path / "u.db")
+    while in_transaction(connection, migrate_once(SQLITE)):
         pass
     yield connection
     connection.close()

@@ -49,8 +49,8 @@ class LocalBlobs:
         self._directory = directory
 
     @asynccontextmanager
-    async def writer(self) -> AsyncIterator["LocalWriter"]:
-        key = os.urandom(16).hex()
+    async def writer(self, key: str | None = None) -> AsyncIterator["LocalWriter"]:
+        key = key or os.urandom(16).hex()
         writer = LocalWriter(key, _NewFile(key, _partial(self._directory) / key, self._place(key)))
         try:
             yield writer

@@ -89,8 +89,8 @@ class S3Blobs:
         self._directory = directory
 
     @asynccontextmanager
-    async def writer(self) -> AsyncIterator["S3Writer"]:
-        async with self._staging.writer() as staged:
+    async def writer(self, key: str | None = None) -> AsyncIterator["S3Writer"]:
+        async with self._staging.writer(key) as staged:
             writer = S3Writer(self._bucket, self._staging, staged)
             try:
                 yield writer

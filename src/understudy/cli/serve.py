@@ -74,6 +74,11 @@ class _Server(uvicorn.Server):
             print(self._text, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Nobody is let in from now on: what began here would be broken off at once, and another process may be there.
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
         # Before the connections are waited for: a stream would last as long as its run does.
         await self._app.drain()
         await super().shutdown(sockets)

@@ -168,6 +168,13 @@ POSTGRES_STILL_SECONDS: Final = 10.0  # of a transaction between two statements;
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 CLOCK_LOOK_SECONDS: Final = 10.0  # how often a process compares its clock with the database's: more often than a lease
 CLOCK_APART_SECONDS: Final = 0.05  # which both may differ by
+MIGRATION_SECONDS_MAX: Final = 3_600.0  # longest wait for another program's step, and for a step itself
+COPY_BATCH_ROWS: Final = 5_000  # of a table that `understudy db copy` writes in one transaction
+COPY_BATCH_BYTES: Final = 8 * 1024 * 1024  # of these, and one row more
+COPY_FETCH_ROWS: Final = 64  # that PostgreSQL hands over at a time
+COPY_SECONDS_MAX: Final = 3_600.0  # longest wait for one answer of PostgreSQL
+COPY_FILES_AT_ONCE: Final = 8
+MIGRATION_LOCK_MS: Final = 500  # for which a step waits for a table, and those who want the table wait behind it
 
 # Between processes: see docs/scale-out.md.
 LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave

@@ -40,8 +40,11 @@ class BlobWriter(Protocol):
 
 
 class Blobs(Protocol):
-    def writer(self) -> AbstractAsyncContextManager[BlobWriter]:
-        """Leaving the context without `finish` throws away what was written."""
+    def writer(self, key: str | None = None) -> AbstractAsyncContextManager[BlobWriter]:
+        """Leaving the context without `finish` throws away what was written.
+
+        Under a fresh key, or under one that another blob store gave, in place of what is there.
+        """
 
     def read(self, key: str) -> AsyncGenerator[bytes, None]:
         """The content in bounded pieces. Raises `KeyError` before the first, `BlobRefused`."""

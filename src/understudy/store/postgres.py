@@ -1,14 +1,17 @@
 """The PostgreSQL engine: many processes on one database, each with a few connections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Final, TypeVar, cast
 
 import asyncpg
 
 from understudy.core.limits import (
+    MIGRATION_LOCK_MS,
+    MIGRATION_SECONDS_MAX,
     POSTGRES_ATTEMPTS_MAX,
     POSTGRES_CONNECTIONS_MAX,
     POSTGRES_SECONDS_MAX,
@@ -16,7 +19,7 @@ from understudy.core.limits import (
 )
 from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
-from understudy.store.migrations import migrate_once
+from understudy.store.migrations import MIGRATIONS, Migration, migrate_once, refuse_unfinished_copy
 from understudy.store.operations import Op, Row
 from understudy.store.rows import RowStore
 
@@ -25,7 +28,9 @@ T = TypeVar("T")
 _NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
-_LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
+LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
+# A step that waits for a table keeps everybody waiting who comes behind it, so it soon gives up and tries again.
+_BEFORE_STEP: Final = f"{LOCK_SCHEMA}; SET LOCAL lock_timeout = {MIGRATION_LOCK_MS}"
 # What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
 # And a transaction that stood still for so long that the server has ended it.
 _ENGINE_STATES: Final = ("08", "53", "57", "58", "XX", "25P03")
@@ -107,7 +112,7 @@ async def open_postgres(
     connections_max: int = POSTGRES_CONNECTIONS_MAX,
     still_seconds: float = POSTGRES_STILL_SECONDS,
 ) -> PostgresStore:
-    """The store in this database, its tables up to date. Raises `NewerDatabase`, `StoreUnavailable`.
+    """The store in this database, its tables up to date. Raises `UnusableDatabase`, `StoreUnavailable`.
 
     A transaction that stands still for `still_seconds` between two statements is ended by the server.
     """
@@ -116,7 +121,8 @@ async def open_postgres(
         # A machine that sleeps, or is gone without a word, must not keep its locks.
         await connection.execute(f"SET idle_in_transaction_session_timeout = {int(still_seconds * 1000)}")
 
-    try:
+    await upgrade_postgres(url)
+    with opening():
         pool = await asyncpg.create_pool(
             url,
             min_size=1,
@@ -127,26 +133,63 @@ async def open_postgres(
             connection_class=_Connection,
             init=begin_session,
         )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
-        raise StoreUnavailable(f"The database cannot be opened: {error}") from error
     assert pool is not None
     store = PostgresStore(pool)
     try:
-        await _upgrade(store)
+        await store._read(refuse_unfinished_copy())  # noqa: SLF001 - the store's own half
     except BaseException:
         await store.close()
         raise
     return store
 
 
-async def _upgrade(store: PostgresStore) -> None:
-    async with store._connection() as connection:  # noqa: SLF001 - the store's own half
-        more = True
-        while more:
-            more = await in_transaction(connection, migrate_once(POSTGRES), first=_LOCK_SCHEMA)
+async def upgrade_postgres(url: str, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[int]:
+    """The versions behind the steps that this call took; several processes may ask at once.
+
+    Raises `NewerDatabase`, `StoreUnavailable`.
+    """
+    with opening():
+        connection = await connect(url, command_seconds=MIGRATION_SECONDS_MAX)
+        try:
+            return await _migrate(connection, migrations)
+        finally:
+            await connection.close()
+
+
+async def connect(url: str, *, command_seconds: float, options: Mapping[str, str] | None = None) -> asyncpg.Connection:
+    """A connection of the caller's own. `options` are settings of its session. Raises what asyncpg does."""
+    return await asyncpg.connect(
+        url, timeout=POSTGRES_SECONDS_MAX, command_timeout=command_seconds, server_settings=dict(options or {})
+    )
+
+
+async def _migrate(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Sequence[int]:
+    taken = []
+    deadline = time.monotonic() + MIGRATION_SECONDS_MAX
+    version = -1
+    while version != 0:
+        try:
+            version = await in_transaction(connection, migrate_once(POSTGRES, migrations), first=_BEFORE_STEP)
+        except asyncpg.LockNotAvailableError:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(MIGRATION_LOCK_MS / 1000)  # those who waited behind us go first
+        else:
+            taken.append(version)
+    return taken[:-1]
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """Raises `StoreUnavailable` for whatever keeps a database from being opened."""
+    try:
+        yield
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        raise StoreUnavailable(f"The database cannot be opened: {error}") from error
 
 
 async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
+    """Runs an operation and commits it, or raises what it raises and leaves nothing of it."""
     await connection.execute(f"BEGIN; {first}" if first else "BEGIN")
     try:
         result = await drive(connection, operation)
@@ -164,7 +207,7 @@ async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
         query = next(operation)
         while True:
             sql = numbered(query.sql, query.locks)
-            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(_stored, query.params)))
+            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(stored, query.params)))
             query = operation.send(rows)
     except StopIteration as end:
         return cast("T", end.value)
@@ -178,6 +221,6 @@ def numbered(sql: str, locks: bool) -> str:
     return f"{text} FOR UPDATE" if locks else text
 
 
-def _stored(value: object) -> object:
+def stored(value: object) -> object:
     """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
