@@ -164,6 +164,8 @@ SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_IDLE_SECONDS: Final = 300.0  # after which a connection that nobody needs is closed, when another one is used
+POSTGRES_STATEMENTS_CACHED: Final = 256  # prepared ones of a connection
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 
 # Between processes: see docs/scale-out.md.

@@ -1,18 +1,19 @@
 """The PostgreSQL engine: many processes on one database, each with a few connections."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import cache
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import asyncpg
 
-from understudy.core.limits import POSTGRES_ATTEMPTS_MAX, POSTGRES_CONNECTIONS_MAX, POSTGRES_SECONDS_MAX
+from understudy.core.limits import POSTGRES_ATTEMPTS_MAX, POSTGRES_CONNECTIONS_MAX
 from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
 from understudy.store.migrations import migrate_once
-from understudy.store.operations import Op, Row
+from understudy.store.operations import Op
+from understudy.store.postgres_connections import LOST, Connections
+from understudy.store.postgres_waves import drive, in_transaction
 from understudy.store.rows import RowStore
 
 T = TypeVar("T")
@@ -21,16 +22,9 @@ _NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
 _LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
-# What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
-_ENGINE_CLASSES: Final = ("08", "53", "57", "58", "XX")
+# What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections, a changed password.
+_ENGINE_CLASSES: Final = ("08", "28", "53", "57", "58", "XX")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
-
-
-class _Connection(asyncpg.Connection):
-    """Nothing of a session is ever changed, so nothing need be put back when it goes to the next caller."""
-
-    def get_reset_query(self) -> str:
-        return ""
 
 
 class PostgresStore(RowStore):
@@ -40,8 +34,8 @@ class PostgresStore(RowStore):
     done again.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     async def _read(self, operation: Op[T]) -> T:
         async with self._connection() as connection:
@@ -72,15 +66,15 @@ class PostgresStore(RowStore):
             attempts += 1
 
     async def close(self) -> None:
-        await self._pool.close()
+        await self._connections.close()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Raises `StoreUnavailable` where the engine, and not what was asked of it, is at fault."""
         try:
-            async with self._pool.acquire(timeout=POSTGRES_SECONDS_MAX) as connection:
-                yield cast("asyncpg.Connection", connection)
-        except (OSError, asyncpg.InterfaceError, TimeoutError) as error:
+            async with self._connections.one() as connection:
+                yield connection
+        except LOST as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] in _ENGINE_CLASSES:
@@ -90,20 +84,13 @@ class PostgresStore(RowStore):
 
 async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS_MAX) -> PostgresStore:
     """The store in this database, its tables up to date. Raises `NewerDatabase`, `StoreUnavailable`."""
+    connections = Connections(url, connections_max)
     try:
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=1,
-            max_size=connections_max,
-            max_inactive_connection_lifetime=300.0,
-            timeout=POSTGRES_SECONDS_MAX,
-            command_timeout=POSTGRES_SECONDS_MAX,
-            connection_class=_Connection,
-        )
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+        async with connections.one():
+            pass
+    except (*LOST, asyncpg.PostgresError, ValueError) as error:
         raise StoreUnavailable(f"The database cannot be opened: {error}") from error
-    assert pool is not None
-    store = PostgresStore(pool)
+    store = PostgresStore(connections)
     try:
         await _upgrade(store)
     except BaseException:
@@ -117,40 +104,3 @@ async def _upgrade(store: PostgresStore) -> None:
         more = True
         while more:
             more = await in_transaction(connection, migrate_once(POSTGRES), first=_LOCK_SCHEMA)
-
-
-async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
-    await connection.execute(f"BEGIN; {first}" if first else "BEGIN")
-    try:
-        result = await drive(connection, operation)
-    except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
-        raise
-    await connection.execute("COMMIT")
-    return result
-
-
-async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
-    """Runs an operation to its result, or raises what it raises. Transactions are the caller's."""
-    try:
-        query = next(operation)
-        while True:
-            sql = numbered(query.sql, query.locks)
-            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(_stored, query.params)))
-            query = operation.send(rows)
-    except StopIteration as end:
-        return cast("T", end.value)
-
-
-@cache
-def numbered(sql: str, locks: bool) -> str:
-    """The statement with PostgreSQL's parameters: `$1` and on for each `?`."""
-    pieces = sql.split("?")
-    text = pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
-    return f"{text} FOR UPDATE" if locks else text
-
-
-def _stored(value: object) -> object:
-    """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -21,7 +21,7 @@ from understudy.store.facts import log_facts, write_changes
 from understudy.store.labels import relabelled
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
-from understudy.store.scope import ACTIVE, BODY, hold_thread, lock_thread
+from understudy.store.scope import ACTIVE, BODY, hold_thread
 from understudy.store.threads import add_thread, note_assistant
 from understudy.store.waiting import move_up, newest_run, waiting_runs
 from understudy.wire.runs import Run
@@ -37,6 +37,11 @@ _INSERT = (
     "DO UPDATE SET thread_id = excluded.thread_id RETURNING id, seq"
 )
 _HOLD = "SELECT seq, last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
+# The thread before the run's own row, as in `add_run`: nobody joins the line while it moves. Indexes: those of the ids.
+_HOLD_BOTH = (
+    "SELECT r.seq, r.last_fact, r.lease_owner, r.lease_until, r.body, r.waiting "
+    "FROM threads t JOIN runs r ON r.thread_id = t.id WHERE t.id = ? AND r.id = ?"
+)
 _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
     "body = ?, waiting = ?, ended_at = ? WHERE id = ?"
@@ -123,10 +128,9 @@ def run(run_id: str) -> Op[StoredRun | None]:
 
 def append(append: Append) -> Op[Appended]:
     ends = append.after.run.status in TERMINAL and append.before.run.status not in TERMINAL
-    if ends:
-        # Before the run's own row, as in `add_run`: nobody joins the line while it moves.
-        yield from lock_thread(append.before.run.thread_id)
-    rows = yield Query(_HOLD, (append.run_id,), locks=True)
+    thread_id = append.before.run.thread_id
+    hold = Query(_HOLD_BOTH, (thread_id, append.run_id), True) if ends else Query(_HOLD, (append.run_id,), True)
+    rows = yield hold
     if not rows:
         raise Missing("run", append.run_id)
     seq, last_fact, owner, until, body, waiting = rows[0]
@@ -138,15 +142,16 @@ def append(append: Append) -> Op[Appended]:
     progress = encode(append.after.progress)
     last_seq = last_fact + len(append.facts)
     if append.after.run == append.before.run:
-        yield Query(_ADVANCE, (owner, until, last_seq, progress, append.run_id))
+        yield Query(_ADVANCE, (owner, until, last_seq, progress, append.run_id), unread=True)
     else:
         run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
-        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
+        columns = (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id)
+        yield Query(_UPDATE, columns, unread=True)
     yield from write_changes(append.before, written.after, written.facts, append.message_tokens, append.notes)
     yield from log_facts(seq, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.
-    released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None
+    released = (yield from move_up(thread_id)) if ends and not waiting else None
     return Appended(seq=last_seq, written=written, released=released)
 
 
@@ -155,7 +160,7 @@ def update_run(project: str, thread_id: str, run_id: str, change: Callable[[Run]
     if not rows:
         raise Missing("run", run_id)
     changed = change(decode_run(rows[0][0]))
-    yield Query(_UPDATE_BODY, (encode(changed), run_id))
+    yield Query(_UPDATE_BODY, (encode(changed), run_id), unread=True)
     return changed
 
 

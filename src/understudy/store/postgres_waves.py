@@ -1,0 +1,137 @@
+"""How an operation's statements reach PostgreSQL in few round trips.
+
+A round trip costs this process more than the statement in it. So statements whose rows nobody reads are held back until
+there is something to send them with: those about different tables become one statement, as `WITH one AS (...), two AS
+(...) three`. PostgreSQL runs all of these on what was there before any of them, so statements about the same table
+never go together, and keep their order.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Final, TypeVar, cast
+
+import asyncpg
+
+from understudy.core.limits import POSTGRES_SECONDS_MAX
+from understudy.store.operations import Op, Query, Row
+from understudy.store.postgres_connections import LOST
+
+T = TypeVar("T")
+
+# Where a table is named in our SQL. What a column's alias may add to them only keeps statements apart.
+_TABLE: Final = re.compile(r"\b(?:INTO|UPDATE|FROM|JOIN)\s+(\w+)")
+_ALIKE_MIN: Final = 3  # statements of the same text that go to PostgreSQL as one with many parameters
+
+
+class Waves:
+    """Statements that wait: each goes to PostgreSQL with the others of its wave, wave after wave."""
+
+    def __init__(self) -> None:
+        self._waves: list[list[Query]] = []
+        self._tables: list[set[str]] = []
+
+    def add(self, query: Query) -> None:
+        touched = tables(query.sql)
+        place = len(self._waves)
+        while place > 0 and not self._tables[place - 1] & touched:
+            place -= 1
+        if place == len(self._waves):
+            self._waves.append([])
+            self._tables.append(set())
+        self._waves[place].append(query)
+        self._tables[place] |= touched
+
+    async def send(self, connection: asyncpg.Connection, last: Query | None = None) -> Sequence[Row]:
+        """Sends all that wait, and then the last one, whose rows it returns."""
+        waves, touched = self._waves, self._tables
+        if last is not None:
+            if not waves or touched[-1] & tables(last.sql):
+                waves.append([last])
+            else:
+                waves[-1].append(last)
+        self._waves, self._tables = [], []
+        if len(waves) >= _ALIKE_MIN and _alike(waves):
+            async with asyncio.timeout(POSTGRES_SECONDS_MAX):
+                await connection.executemany(numbered(waves[0][0].sql, False), [_parameters(wave) for wave in waves])
+            return ()
+        rows: Sequence[Row] = ()
+        for wave in waves:
+            sql = merged(tuple([query.sql for query in wave]), wave[-1].locks)
+            async with asyncio.timeout(POSTGRES_SECONDS_MAX):
+                rows = cast("Sequence[Row]", await connection.fetch(sql, *_parameters(wave)))
+        return rows
+
+
+async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
+    """The operation's result, once it is durable. A connection that was lost is left within the transaction."""
+    await _execute(connection, f"BEGIN; {first}" if first else "BEGIN")
+    try:
+        result = await drive(connection, operation)
+    except LOST:
+        raise
+    except Exception:
+        await _execute(connection, "ROLLBACK")
+        raise
+    await _execute(connection, "COMMIT")
+    return result
+
+
+async def _execute(connection: asyncpg.Connection, statement: str) -> None:
+    async with asyncio.timeout(POSTGRES_SECONDS_MAX):
+        await connection.execute(statement)
+
+
+async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
+    """Runs an operation to its result, or raises what it raises. Transactions are the caller's."""
+    waves = Waves()
+    try:
+        query = next(operation)
+        while True:
+            if query.unread:
+                waves.add(query)
+                query = operation.send(())
+            else:
+                query = operation.send(await waves.send(connection, query))
+    except StopIteration as end:
+        await waves.send(connection)
+        return cast("T", end.value)
+
+
+@cache
+def tables(sql: str) -> frozenset[str]:
+    """Every table that a statement names."""
+    return frozenset(_TABLE.findall(sql))
+
+
+@cache
+def merged(texts: tuple[str, ...], locks: bool) -> str:
+    """One statement of all of them, with the rows of the last one, which `locks` them or not."""
+    *others, last = texts
+    if not others:
+        return numbered(last, locks)
+    named = ", ".join(f"wave_{number} AS ({text})" for number, text in enumerate(others))
+    return numbered(f"WITH {named} {last}", locks)
+
+
+@cache
+def numbered(sql: str, locks: bool) -> str:
+    """The statement with PostgreSQL's parameters: `$1` and on for each `?`."""
+    pieces = sql.split("?")
+    text = pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
+    return f"{text} FOR UPDATE" if locks else text
+
+
+def _alike(waves: Sequence[Sequence[Query]]) -> bool:
+    text = waves[0][0].sql
+    return all(len(wave) == 1 and wave[0].unread and wave[0].sql == text for wave in waves)
+
+
+def _parameters(wave: Sequence[Query]) -> list[object]:
+    return [_stored(value) for query in wave for value in query.params]
+
+
+def _stored(value: object) -> object:
+    """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
