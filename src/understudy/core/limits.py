@@ -166,6 +166,8 @@ POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default 
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
 POSTGRES_IDLE_SECONDS: Final = 300.0  # after which a connection that nobody needs is closed, when another one is used
 POSTGRES_STATEMENTS_CACHED: Final = 256  # prepared ones of a connection
+POSTGRES_GROUPS_MAX: Final = 1  # of writes that are being done at the same time
+POSTGRES_LOCK_SECONDS: Final = 0.1  # for which a group of writes waits for a row
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 
 # Between processes: see docs/scale-out.md.

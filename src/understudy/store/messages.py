@@ -46,7 +46,7 @@ _FIRST = (
 def add_message(project: str, stored: StoredMessage, queue: bool, attached: Attached | None = None) -> Op[None]:
     thread_id = stored.message.thread_id
     # First the count, for it locks the thread: no run can begin between the look for one and the insert.
-    rows = yield Query(_COUNT_ONE, (thread_id, project))
+    rows = yield Query(_COUNT_ONE, (thread_id, project), single=True)
     if not rows:
         raise Missing("thread", thread_id)
     active = yield from active_run(thread_id)
@@ -64,7 +64,7 @@ def insert_messages(thread_id: str, messages: Sequence[StoredMessage], behind: i
     Runs up to the one with the number `behind` do not read them.
     """
     if messages:
-        rows = yield Query(_COUNT, (len(messages), thread_id))
+        rows = yield Query(_COUNT, (len(messages), thread_id), single=True)
         yield from insert_counted(thread_id, messages, rows[0][0], behind)
 
 

@@ -13,6 +13,7 @@ from understudy.store.dialect import Dialect
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
 from understudy.store.postgres_connections import LOST, Connections
+from understudy.store.postgres_groups import Groups
 from understudy.store.postgres_waves import drive, in_transaction
 from understudy.store.rows import RowStore
 
@@ -22,7 +23,7 @@ _NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
 POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
 _LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
-# What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections, a changed password.
+# What is not the statement's fault: a lost connection, a changed password, a full disk, too many connections, an end.
 _ENGINE_CLASSES: Final = ("08", "28", "53", "57", "58", "XX")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
 
@@ -36,6 +37,7 @@ class PostgresStore(RowStore):
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._groups = Groups(self._connection, self._attempt)
 
     async def _read(self, operation: Op[T]) -> T:
         async with self._connection() as connection:
@@ -44,7 +46,11 @@ class PostgresStore(RowStore):
     async def _read_long(self, operation: Op[T]) -> T:
         return await self._read(operation)
 
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
+        if about is not None:
+            return await self._groups.write(about, operation, then)
         # In a task of its own: a caller who goes away in the middle leaves neither a connection nor `then` behind.
         return await asyncio.shield(self._settle(operation, then))
 
@@ -66,6 +72,7 @@ class PostgresStore(RowStore):
             attempts += 1
 
     async def close(self) -> None:
+        await self._groups.close()
         await self._connections.close()
 
     @asynccontextmanager

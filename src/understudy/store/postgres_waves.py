@@ -8,9 +8,10 @@ never go together, and keep their order.
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from functools import cache
-from typing import Final, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar, cast
 
 import asyncpg
 
@@ -19,6 +20,8 @@ from understudy.store.operations import Op, Query, Row
 from understudy.store.postgres_connections import LOST
 
 T = TypeVar("T")
+
+Wave: TypeAlias = list[Query]  # about different tables, each
 
 # Where a table is named in our SQL. What a column's alias may add to them only keeps statements apart.
 _TABLE: Final = re.compile(r"\b(?:INTO|UPDATE|FROM|JOIN)\s+(\w+)")
@@ -29,7 +32,7 @@ class Waves:
     """Statements that wait: each goes to PostgreSQL with the others of its wave, wave after wave."""
 
     def __init__(self) -> None:
-        self._waves: list[list[Query]] = []
+        self._waves: list[Wave] = []
         self._tables: list[set[str]] = []
 
     def add(self, query: Query) -> None:
@@ -43,8 +46,8 @@ class Waves:
         self._waves[place].append(query)
         self._tables[place] |= touched
 
-    async def send(self, connection: asyncpg.Connection, last: Query | None = None) -> Sequence[Row]:
-        """Sends all that wait, and then the last one, whose rows it returns."""
+    def take(self, last: Query | None) -> list[Wave]:
+        """All that wait, and the last one with or behind them: waves in order, each to be made one statement."""
         waves, touched = self._waves, self._tables
         if last is not None:
             if not waves or touched[-1] & tables(last.sql):
@@ -52,30 +55,27 @@ class Waves:
             else:
                 waves[-1].append(last)
         self._waves, self._tables = [], []
-        if len(waves) >= _ALIKE_MIN and _alike(waves):
-            async with asyncio.timeout(POSTGRES_SECONDS_MAX):
-                await connection.executemany(numbered(waves[0][0].sql, False), [_parameters(wave) for wave in waves])
-            return ()
-        rows: Sequence[Row] = ()
-        for wave in waves:
-            sql = merged(tuple([query.sql for query in wave]), wave[-1].locks)
-            async with asyncio.timeout(POSTGRES_SECONDS_MAX):
-                rows = cast("Sequence[Row]", await connection.fetch(sql, *_parameters(wave)))
-        return rows
+        return waves
 
 
 async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
     """The operation's result, once it is durable. A connection that was lost is left within the transaction."""
+    async with transaction(connection, first):
+        return await drive(connection, operation)
+
+
+@asynccontextmanager
+async def transaction(connection: asyncpg.Connection, first: str = "") -> AsyncIterator[None]:
+    """Durable at its end. `first` is a statement to begin with."""
     await _execute(connection, f"BEGIN; {first}" if first else "BEGIN")
     try:
-        result = await drive(connection, operation)
+        yield
     except LOST:
         raise
     except Exception:
         await _execute(connection, "ROLLBACK")
         raise
     await _execute(connection, "COMMIT")
-    return result
 
 
 async def _execute(connection: asyncpg.Connection, statement: str) -> None:
@@ -93,10 +93,41 @@ async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
                 waves.add(query)
                 query = operation.send(())
             else:
-                query = operation.send(await waves.send(connection, query))
+                query = operation.send(await _send(connection, waves.take(query)))
     except StopIteration as end:
-        await waves.send(connection)
+        await _send(connection, waves.take(None))
         return cast("T", end.value)
+
+
+async def _send(connection: asyncpg.Connection, waves: Sequence[Wave]) -> Sequence[Row]:
+    if len(waves) >= _ALIKE_MIN and _alike(waves):
+        await send_alike(connection, waves)
+        return ()
+    rows: Sequence[Row] = ()
+    for wave in waves:
+        rows = await send(connection, wave)
+    return rows
+
+
+async def send(connection: asyncpg.Connection, wave: Wave) -> Sequence[Row]:
+    """One round trip; the rows of the wave's last query."""
+    async with asyncio.timeout(POSTGRES_SECONDS_MAX):
+        return cast("Sequence[Row]", await connection.fetch(text(wave), *_parameters(wave)))
+
+
+async def send_alike(connection: asyncpg.Connection, waves: Sequence[Wave]) -> Sequence[Row]:
+    """One round trip for waves of the same text: all their rows, or none of waves that nobody reads."""
+    parameters = [_parameters(wave) for wave in waves]
+    async with asyncio.timeout(POSTGRES_SECONDS_MAX):
+        if waves[0][-1].unread:
+            await connection.executemany(text(waves[0]), parameters)
+            return ()
+        return cast("Sequence[Row]", await connection.fetchmany(text(waves[0]), parameters))
+
+
+def text(wave: Wave) -> str:
+    """One statement of all of the wave's, with the rows of the last one."""
+    return _merged(tuple([query.sql for query in wave]), wave[-1].locks)
 
 
 @cache
@@ -106,29 +137,24 @@ def tables(sql: str) -> frozenset[str]:
 
 
 @cache
-def merged(texts: tuple[str, ...], locks: bool) -> str:
-    """One statement of all of them, with the rows of the last one, which `locks` them or not."""
+def _merged(texts: tuple[str, ...], locks: bool) -> str:
     *others, last = texts
-    if not others:
-        return numbered(last, locks)
     named = ", ".join(f"wave_{number} AS ({text})" for number, text in enumerate(others))
-    return numbered(f"WITH {named} {last}", locks)
+    return _numbered(f"WITH {named} {last}" if others else last, locks)
 
 
-@cache
-def numbered(sql: str, locks: bool) -> str:
+def _numbered(sql: str, locks: bool) -> str:
     """The statement with PostgreSQL's parameters: `$1` and on for each `?`."""
     pieces = sql.split("?")
     text = pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
     return f"{text} FOR UPDATE" if locks else text
 
 
-def _alike(waves: Sequence[Sequence[Query]]) -> bool:
-    text = waves[0][0].sql
-    return all(len(wave) == 1 and wave[0].unread and wave[0].sql == text for wave in waves)
+def _alike(waves: Sequence[Wave]) -> bool:
+    return all(wave[-1].unread and text(wave) == text(waves[0]) for wave in waves)
 
 
-def _parameters(wave: Sequence[Query]) -> list[object]:
+def _parameters(wave: Wave) -> list[object]:
     return [_stored(value) for query in wave for value in query.params]
 
 

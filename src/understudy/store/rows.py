@@ -44,10 +44,13 @@ class RowStore(FileRows, VectorRowStore, Store):
         """Runs what only reads. Raises `StoreUnavailable`."""
 
     @abstractmethod
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
         """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`.
 
-        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes.
+        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes. `about`: the
+        thread without whose rows the operation neither reads nor changes any.
         """
 
     @abstractmethod
@@ -104,7 +107,8 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def add_message(
         self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
     ) -> None:
-        await self._write(partial(messages.add_message, project, stored, queue, attached))
+        about = stored.message.thread_id if attached is None else None
+        await self._write(partial(messages.add_message, project, stored, queue, attached), about=about)
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -135,13 +139,14 @@ class RowStore(FileRows, VectorRowStore, Store):
     # runs
 
     async def add_run(self, new: NewRun) -> Begun:
-        return await self._write(partial(runs.add_run, new))
+        about = new.state.run.thread_id if new.attached is None else None
+        return await self._write(partial(runs.add_run, new), about=about)
 
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        return await self._write(partial(runs.append, append), then)
+        return await self._write(partial(runs.append, append), then, about=append.before.run.thread_id)
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         return await self._write(partial(runs.update_run, project, thread_id, run_id, change))

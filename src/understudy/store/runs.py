@@ -101,7 +101,7 @@ def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -
     ids = (run.id, run.thread_id, run.assistant_id)
     columns = (*ids, run.status, run.expires_at, *_columns(lease), len(begun.facts))
     bodies = (encode(new.settings), encode(begun.after.progress), encode(run))
-    rows = yield Query(_INSERT, (*columns, *bodies, int(waits)))
+    rows = yield Query(_INSERT, (*columns, *bodies, int(waits)), single=True)
     winner, seq = rows[0]
     return winner, seq
 
@@ -129,8 +129,8 @@ def run(run_id: str) -> Op[StoredRun | None]:
 def append(append: Append) -> Op[Appended]:
     ends = append.after.run.status in TERMINAL and append.before.run.status not in TERMINAL
     thread_id = append.before.run.thread_id
-    hold = Query(_HOLD_BOTH, (thread_id, append.run_id), True) if ends else Query(_HOLD, (append.run_id,), True)
-    rows = yield hold
+    sql, ids = (_HOLD_BOTH, (thread_id, append.run_id)) if ends else (_HOLD, (append.run_id,))
+    rows = yield Query(sql, ids, locks=True, single=True)
     if not rows:
         raise Missing("run", append.run_id)
     seq, last_fact, owner, until, body, waiting = rows[0]
@@ -146,8 +146,8 @@ def append(append: Append) -> Op[Appended]:
     else:
         run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
-        columns = (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id)
-        yield Query(_UPDATE, columns, unread=True)
+        last = (0 if ends else waiting, append.at if ends else None, append.run_id)
+        yield Query(_UPDATE, (*columns, *last), unread=True)
     yield from write_changes(append.before, written.after, written.facts, append.message_tokens, append.notes)
     yield from log_facts(seq, last_fact, written.facts)
     # A run that ends while it waits leaves the line, and moves nobody up.

@@ -48,12 +48,12 @@ def params(project: str, parent_id: str | None) -> tuple[str, ...]:
 
 def hold_thread(project: str, thread_id: str) -> Op[None]:
     """Keeps the thread as it is until the transaction ends. Raises `Missing`."""
-    rows = yield Query(BODY["thread"], (thread_id, project), locks=True)
+    rows = yield Query(BODY["thread"], (thread_id, project), locks=True, single=True)
     if not rows:
         raise Missing("thread", thread_id)
 
 
 def active_run(thread_id: str) -> Op[RunId | None]:
     """The run that has the thread to itself; never one that waits for it."""
-    rows = yield Query(_ACTIVE_RUN, (thread_id,))
+    rows = yield Query(_ACTIVE_RUN, (thread_id,), single=True)
     return RunId(rows[0][0]) if rows else None

@@ -49,7 +49,7 @@ def add_thread(
         yield from attach_to_new_thread(project, thread, attached)
     columns = (thread.id, project, len(messages), encode(thread))
     if thread.metadata:
-        rows = yield Query(_INSERT, columns)
+        rows = yield Query(_INSERT, columns, single=True)
         yield from _add_metadata(project, rows[0][0], thread.metadata)
     else:
         yield Query(_INSERT, columns, unread=True)

@@ -28,7 +28,7 @@ _TAKE_TURNS = (
 
 def newest_run(thread_id: str) -> Op[int]:
     """The number of the thread's newest run: what is added now is read by runs with a higher one. 0: no run yet."""
-    rows = yield Query(_NEWEST_RUN, (thread_id,))
+    rows = yield Query(_NEWEST_RUN, (thread_id,), single=True)
     return rows[0][0] or 0
 
 
@@ -39,11 +39,11 @@ def waiting_runs(thread_id: str) -> Op[Sequence[RunId]]:
 
 def move_up(thread_id: str) -> Op[RunId | None]:
     """The thread's active run has ended: the next one has its turn, and the messages that were added before it."""
-    ((next_run, messages),) = yield Query(_NEXT, (thread_id, thread_id))
+    ((next_run, messages),) = yield Query(_NEXT, (thread_id, thread_id), single=True)
     if messages:
         number = SEQ_MAX if next_run is None else next_run
         yield Query(_TAKE_TURNS, (thread_id, thread_id, number), unread=True)
     if next_run is None:
         return None
-    rows = yield Query(_RELEASE, (thread_id, next_run))
+    rows = yield Query(_RELEASE, (thread_id, next_run), single=True)
     return RunId(rows[0][0])
