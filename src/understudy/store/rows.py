@@ -50,7 +50,8 @@ class RowStore(FileRows, VectorRowStore, Store):
         """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`.
 
         `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes. `about`: the
-        thread without whose rows the operation neither reads nor changes any.
+        thread whose rows the operation reads and changes, and no others that anybody changes: then it may be done side
+        by side with operations about other threads.
         """
 
     @abstractmethod
@@ -88,7 +89,8 @@ class RowStore(FileRows, VectorRowStore, Store):
         *,
         attached: Attached | None = None,
     ) -> None:
-        await self._write(partial(threads.add_thread, project, thread, messages, attached))
+        about = _about(thread.id, attached)
+        await self._write(partial(threads.add_thread, project, thread, messages, attached), about=about)
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
         return await self._read(threads.thread_exists(project, thread_id))
@@ -107,7 +109,7 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def add_message(
         self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
     ) -> None:
-        about = stored.message.thread_id if attached is None else None
+        about = _about(stored.message.thread_id, attached)
         await self._write(partial(messages.add_message, project, stored, queue, attached), about=about)
 
     async def update_message(
@@ -139,7 +141,7 @@ class RowStore(FileRows, VectorRowStore, Store):
     # runs
 
     async def add_run(self, new: NewRun) -> Begun:
-        about = new.state.run.thread_id if new.attached is None else None
+        about = _about(new.state.run.thread_id, new.attached)
         return await self._write(partial(runs.add_run, new), about=about)
 
     async def run(self, run_id: RunId) -> StoredRun | None:
@@ -185,3 +187,8 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     async def revoke_key(self, key_id: str, at: int) -> bool:
         return await self._write(partial(keys.revoke_key, key_id, at))
+
+
+def _about(thread_id: str, attached: Attached | None) -> str | None:
+    """Files to search are rows of a vector store, which other threads may have too."""
+    return thread_id if attached is None or attached.search is None else None
