@@ -12,7 +12,7 @@ from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
-from understudy.store.postgres_connections import LOST, Connections
+from understudy.store.postgres_connections import UNANSWERED, Connections
 from understudy.store.postgres_groups import Groups
 from understudy.store.postgres_waves import drive, in_transaction
 from understudy.store.rows import RowStore
@@ -81,7 +81,7 @@ class PostgresStore(RowStore):
         try:
             async with self._connections.one() as connection:
                 yield connection
-        except LOST as error:
+        except UNANSWERED as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "")[:2] in _ENGINE_CLASSES:
@@ -95,7 +95,7 @@ async def open_postgres(url: str, *, connections_max: int = POSTGRES_CONNECTIONS
     try:
         async with connections.one():
             pass
-    except (*LOST, asyncpg.PostgresError, ValueError) as error:
+    except (*UNANSWERED, asyncpg.PostgresError, ValueError) as error:
         raise StoreUnavailable(f"The database cannot be opened: {error}") from error
     store = PostgresStore(connections)
     try:

@@ -15,8 +15,13 @@ import asyncpg
 
 from understudy.core.limits import POSTGRES_IDLE_SECONDS, POSTGRES_SECONDS_MAX, POSTGRES_STATEMENTS_CACHED
 
-# What a connection, and not a statement, fails with.
-LOST: Final = (OSError, asyncpg.InterfaceError, TimeoutError)
+# What asyncpg fails with where PostgreSQL has not answered.
+UNANSWERED: Final = (OSError, asyncpg.InterfaceError, TimeoutError)
+
+
+def is_lost(connection: asyncpg.Connection, error: Exception) -> bool:
+    """Whether nothing more can be asked over the connection. Else the error was the statement's."""
+    return isinstance(error, OSError | TimeoutError) or connection.is_closed()
 
 
 class Connections:
@@ -41,8 +46,8 @@ class Connections:
         lost = False
         try:
             yield connection
-        except LOST:
-            lost = True
+        except Exception as error:
+            lost = is_lost(connection, error)
             raise
         finally:
             if lost or connection.is_closed() or connection.is_in_transaction():

@@ -19,6 +19,7 @@ import asyncpg
 from understudy.core.limits import POSTGRES_GROUPS_MAX, POSTGRES_LOCK_SECONDS, WRITE_GROUP_MAX, WRITE_QUEUE_MAX
 from understudy.ports import StoreUnavailable
 from understudy.store.operations import Op, Query, Row
+from understudy.store.postgres_connections import is_lost
 from understudy.store.postgres_waves import Wave, Waves, send, send_alike, text, transaction
 
 T = TypeVar("T")
@@ -60,9 +61,16 @@ class Groups:
         self,
         connection: Callable[[], AbstractAsyncContextManager[asyncpg.Connection]],
         alone: Callable[[Callable[[], Op[object]]], Coroutine[None, None, object]],
+        *,
+        groups_max: int = POSTGRES_GROUPS_MAX,
+        group_max: int = WRITE_GROUP_MAX,
+        queue_max: int = WRITE_QUEUE_MAX,
     ) -> None:
         self._connection = connection
         self._alone = alone
+        self._groups_max = groups_max
+        self._group_max = group_max
+        self._queue_max = queue_max
         self._waiting: deque[GroupedWrite] = deque()
         self._begun: set[str] = set()  # what the writes are about that are being done
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,8 +78,8 @@ class Groups:
 
     async def write(self, about: str, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
         """The operation's result, once it is durable. Writes about the same are done in the order of the calls."""
-        if len(self._waiting) >= WRITE_QUEUE_MAX:
-            raise StoreUnavailable(f"More than {WRITE_QUEUE_MAX} writes are waiting.")
+        if len(self._waiting) >= self._queue_max:
+            raise StoreUnavailable(f"More than {self._queue_max} writes are waiting.")
         write = GroupedWrite(about, operation, then)
         self._waiting.append(write)
         self._go_on()
@@ -83,7 +91,7 @@ class Groups:
             await asyncio.wait(self._tasks)
 
     def _go_on(self) -> None:
-        while self._groups < POSTGRES_GROUPS_MAX and (group := self._next()):
+        while self._groups < self._groups_max and (group := self._next()):
             self._groups += 1
             self._spawn(self._do(group))
 
@@ -96,7 +104,7 @@ class Groups:
         """Takes what waits, in order: at most one write about each thread, and none that another one is about."""
         group: list[GroupedWrite] = []
         left: deque[GroupedWrite] = deque()
-        while self._waiting and len(group) < WRITE_GROUP_MAX:
+        while self._waiting and len(group) < self._group_max:
             write = self._waiting.popleft()
             if write.about in self._begun:
                 left.append(write)
@@ -107,13 +115,16 @@ class Groups:
         return group
 
     async def _do(self, group: Sequence[GroupedWrite]) -> None:
+        connected = False
         try:
             async with self._connection() as connection:
+                connected = True
                 while group:
                     await self._commit(connection, group)
                     group = self._next()
         except Exception as error:
-            self._give_up(group, error)
+            # Where there is no PostgreSQL, those behind the group would each wait for it again.
+            self._give_up(group, error, all_others=not connected)
         finally:
             self._groups -= 1
             self._go_on()
@@ -121,7 +132,9 @@ class Groups:
     async def _commit(self, connection: asyncpg.Connection, group: Sequence[GroupedWrite]) -> None:
         try:
             members = await _together(connection, group)
-        except (_Undone, asyncpg.PostgresError):
+        except Exception as error:
+            if is_lost(connection, error):
+                raise
             for write in group:
                 self._spawn(self._do_alone(write))
             return
@@ -143,13 +156,12 @@ class Groups:
             self._settle(write, lambda: write.succeed(result))
         self._go_on()
 
-    def _give_up(self, group: Sequence[GroupedWrite], error: Exception) -> None:
-        """PostgreSQL is not there: those that wait would each wait for it again."""
+    def _give_up(self, group: Sequence[GroupedWrite], error: Exception, *, all_others: bool) -> None:
         for write in group:
             self._begun.discard(write.about)
-        for write in (*group, *self._waiting):
             write.fail(error)
-        self._waiting.clear()
+        while all_others and self._waiting:
+            self._waiting.popleft().fail(error)
 
 
 class _Member:

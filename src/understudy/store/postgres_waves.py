@@ -17,7 +17,7 @@ import asyncpg
 
 from understudy.core.limits import POSTGRES_SECONDS_MAX
 from understudy.store.operations import Op, Query, Row
-from understudy.store.postgres_connections import LOST
+from understudy.store.postgres_connections import is_lost
 
 T = TypeVar("T")
 
@@ -70,10 +70,9 @@ async def transaction(connection: asyncpg.Connection, first: str = "") -> AsyncI
     await _execute(connection, f"BEGIN; {first}" if first else "BEGIN")
     try:
         yield
-    except LOST:
-        raise
-    except Exception:
-        await _execute(connection, "ROLLBACK")
+    except Exception as error:
+        if not is_lost(connection, error):
+            await _execute(connection, "ROLLBACK")
         raise
     await _execute(connection, "COMMIT")
 
