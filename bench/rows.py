@@ -308,14 +308,28 @@ def starts(stage: Stage, sizes: Sizes) -> list[Row]:
 
 def peers(stage: Stage, sizes: Sizes) -> list[Row]:
     """LiteLLM's proxy, which stores nothing, where it is installed."""
-    what = "CPU per one-token request passed through by LiteLLM's proxy, one at a time"
+    what = "CPU per persisted one-token run, over that of a request passed through by LiteLLM's proxy"
     try:
         with litellm(stage.model, "tokens=1", stage.directory / "litellm") as server:
             if server is None:
                 return [Row(what=f"{what}: left out, it is not installed")]
-            volley = stage.chats(server, "tokens=1", sizes.single_runs)
-            stage.obey(volley)
-            cost = stage.alternate(2, {"litellm": (server, volley)})["litellm"]
+            stage.obey(stage.chats(server, "tokens=1", sizes.single_runs))
+            return [
+                _beside_litellm(stage, server, f"{what}, one at a time", sizes.single_runs, 1),
+                _beside_litellm(stage, server, f"{what}, {_AT_ONCE} at once", 4 * _AT_ONCE, _AT_ONCE),
+            ]
     except Failed as failure:
         return [Row(what=f"{what}: left out, {str(failure).splitlines()[0]}")]
-    return [row(what, cost.cpu_ms_per_request, " ms")]
+
+
+def _beside_litellm(stage: Stage, server: Server, what: str, count: int, concurrency: int) -> Row:
+    costs = stage.alternate(
+        3,
+        {
+            "litellm": (server, stage.chats(server, "tokens=1", count, concurrency=concurrency)),
+            "understudy": (stage.understudy, stage.runs("tokens=1", count, concurrency=concurrency)),
+        },
+    )
+    ours, theirs = costs["understudy"].cpu_ms_per_request, costs["litellm"].cpu_ms_per_request
+    figures = f"{shown(ours)} ms, LiteLLM {shown(theirs)} ms"
+    return row(what, ours / theirs, "x", at_most=0.1, understudy=figures)

@@ -12,10 +12,3 @@ from understudy.engine.frames import TextFrames, delta_frame
 def test_a_texts_frame_is_that_of_its_delta(value: str, index: int) -> None:
     frames = TextFrames("msg_1", index)
     assert frames.frame(value) == delta_frame(message_delta("msg_1", TextPiece(value, index, first=False)))
-
-
-def test_the_frames_are_of_one_part_of_one_message() -> None:
-    frames = TextFrames("msg_1", 0)
-    assert frames.are_of("msg_1", 0)
-    assert not frames.are_of("msg_1", 1)
-    assert not frames.are_of("msg_2", 0)

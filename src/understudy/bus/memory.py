@@ -22,18 +22,22 @@ class _Topic:
         self.held_from: int | None = None
         self.followers: set[MemoryFollower] = set()
 
-    def add(self, frames: Sequence[Frame], facts: Sequence[Frame]) -> None:
-        """`facts` are those of the frames that are no deltas."""
-        if facts:
-            if any(fact.event == DISCARDED for fact in facts):
-                self._drop(len(self.frames))
-            if self.held_from is None:
-                self.held_from = facts[0].seq
-        self.frames.extend(frames)
+    def add(self, frames: Sequence[Frame]) -> bool:
+        """Whether facts are among them."""
+        size, has_facts = 0, False
         for frame in frames:
-            self.size_bytes += len(frame.data)
+            size += len(frame.data)
+            if frame.seq is not None:
+                has_facts = True
+                if frame.event == DISCARDED:
+                    self._drop(len(self.frames))
+                if self.held_from is None:
+                    self.held_from = frame.seq
+        self.frames.extend(frames)
+        self.size_bytes += size
         if self.size_bytes > BUS_RUN_BYTES_MAX:
             self._drop(len(self.frames) // 2)
+        return has_facts
 
     def _drop(self, oldest: int) -> None:
         """Readers that had not taken the dropped frames yet fill the gap from the fact log."""
@@ -80,13 +84,16 @@ class MemoryFollower:
                 self._taken += self._torn
         return topic.frames[self._taken - topic.dropped :]
 
-    def offer(self) -> None:
-        """Something was published: gives it to whoever waits, if possible without waking a task."""
-        waiter = self._waiter
+    def offer(self, published: Sequence[Frame]) -> None:
+        """Gives what was published to whoever waits, if possible without waking a task."""
+        waiter, take, topic = self._waiter, self._take, self._topic
         if waiter is None or waiter.done():
             return
         try:
-            if self._take is not None and (frames := self._not_taken()) and self._take(frames):
+            # Who waits has taken everything before, as a rule.
+            is_next = self._taken + len(published) == topic.dropped + len(topic.frames) and not self._torn
+            frames = published if is_next else self._not_taken()
+            if take is not None and frames and take(frames):
                 self._taken += len(frames)
             else:
                 self.wake()
@@ -126,17 +133,16 @@ class MemoryBus:
         if not frames:
             return
         topic = self._topics.get(run_id)
-        facts = [frame for frame in frames if frame.seq is not None]
         if topic is None:
-            if not facts:
+            if all(frame.seq is None for frame in frames):
                 return  # deltas of a run that is retired or forgotten: no reader could place them
             topic = self._topics[run_id] = _Topic()
         before = topic.size_bytes
-        topic.add(frames, facts)
+        has_facts = topic.add(frames)
         self._size_bytes += topic.size_bytes - before
         for follower in tuple(topic.followers):
-            follower.offer()
-        if facts:
+            follower.offer(frames)
+        if has_facts:
             self._kept_until[run_id] = self._clock() + BUS_KEEP_SECONDS
             self._kept_until.move_to_end(run_id)
             self._forget()

@@ -61,14 +61,10 @@ class TextFrames:
     """The deltas of one text of a message, behind its first one. What all of them repeat is encoded once."""
 
     def __init__(self, message_id: str, index: int) -> None:
-        self._place = (message_id, index)
         mark = "\x00"  # as no other field of a delta has it
         frame = delta_frame(message_delta(message_id, TextPiece(mark, index, first=False)))
         self._event = frame.event
         self._before, self._after = frame.data.split(_encode(mark))
-
-    def are_of(self, message_id: str, index: int) -> bool:
-        return self._place == (message_id, index)
 
     def frame(self, value: str) -> Frame:
         return Frame(None, self._event, self._before + _encode(value) + self._after)

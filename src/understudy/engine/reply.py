@@ -150,6 +150,9 @@ class Reply:
 
         `False`: at least one of them needs more than that, and none was taken.
         """
+        if self._texts is not None and len(chunks) == 1 and (text := self.turn.more_text(chunks[0])) is not None:
+            self._publish((self._texts.frame(text),))
+            return True
         message = self._held.stored.state.open_message
         for chunk in chunks:
             for choice in chunk.choices[:1]:
@@ -210,11 +213,11 @@ class Reply:
 
     def _message_frame(self, message_id: str, piece: TextPiece | RefusalPiece | ImagePiece) -> Frame:
         if not isinstance(piece, TextPiece) or piece.first or piece.annotations:
+            self._texts = None  # the next text may be of another part
             return delta_frame(message_delta(message_id, piece))
-        texts = self._texts
-        if texts is None or not texts.are_of(message_id, piece.index):
-            texts = self._texts = TextFrames(message_id, piece.index)
-        return texts.frame(piece.value)
+        if self._texts is None:
+            self._texts = TextFrames(message_id, piece.index)
+        return self._texts.frame(piece.value)
 
     def _publish(self, frames: Sequence[Frame]) -> None:
         self._bus.publish(self._run_id, frames)
@@ -229,5 +232,6 @@ class Reply:
         """Completes the message that the turn began with, if any, and opens the step of its calls."""
         held = self._held
         step_id = held.new_id("step")
+        self._texts = None
         await held.append(ModelCalls(at=held.now(), step_id=step_id, content=self.turn.content))
         return step_id

@@ -78,9 +78,10 @@ class RunStream:
 
     def _pass_on(self, write: Callable[[bytes], bool], frames: Sequence[Frame]) -> bool:
         """Whether all of these were written: they go on where the reader is, the run does not rest with them."""
-        if self._passed != self._given:
+        given = self._given
+        if self._passed != given:
             return False
-        seq, deltas = self._given.seq, self._given.deltas
+        seq, deltas = given.seq, given.deltas
         shown = []
         for frame in frames:
             if frame.seq is None:

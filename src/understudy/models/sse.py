@@ -30,9 +30,14 @@ class SseParser:
         if not read:
             return []
         if read.endswith(b"\n\n") and not (self._line or self._event or self._after_cr):
-            if read.find(b"\n") == len(read) - 2 and read.startswith(b"data: ") and b"\r" not in read:
+            length = len(read)
+            if (
+                read.find(b"\n") == length - 2
+                and read.startswith(b"data: ")
+                and b"\r" not in read
+                and length <= self._max
+            ):
                 self._at_start = False
-                self._refuse_more_than_max(len(read))
                 return [read[6:-2]]
             payloads = self._whole_events(read)
             if payloads is not None:

@@ -96,7 +96,8 @@ class HttpChunkStream:
         chunks = self._chunks(payloads)
         if chunks and (self._take is None or not self._take(chunks)):
             self._left = chunks
-        return self._listening
+            return False
+        return not (self._over or self._failure)
 
     def _chunks(self, payloads: Iterable[bytes]) -> list[Chunk]:
         chunks = []
