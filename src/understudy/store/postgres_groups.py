@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final, TypeVar, cast
 
 import asyncpg
@@ -72,17 +73,24 @@ class Groups:
         self._group_max = group_max
         self._queue_max = queue_max
         self._waiting: deque[GroupedWrite] = deque()
-        self._begun: set[str] = set()  # what the writes are about that are being done
+        # Behind the write about a thread that waits or is being done: the others about the same.
+        self._behind: dict[str, deque[GroupedWrite]] = {}
+        self._unsettled = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._groups = 0
 
     async def write(self, about: str, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
         """The operation's result, once it is durable. Writes about the same are done in the order of the calls."""
-        if len(self._waiting) >= self._queue_max:
+        if self._unsettled >= self._queue_max:
             raise StoreUnavailable(f"More than {self._queue_max} writes are waiting.")
+        self._unsettled += 1
         write = GroupedWrite(about, operation, then)
-        self._waiting.append(write)
-        self._go_on()
+        if about in self._behind:
+            self._behind[about].append(write)
+        else:
+            self._behind[about] = deque()
+            self._waiting.append(write)
+            self._go_on()
         return cast("T", await write.future)
 
     async def close(self) -> None:
@@ -91,9 +99,9 @@ class Groups:
             await asyncio.wait(self._tasks)
 
     def _go_on(self) -> None:
-        while self._groups < self._groups_max and (group := self._next()):
+        while self._waiting and self._groups < self._groups_max:
             self._groups += 1
-            self._spawn(self._do(group))
+            self._spawn(self._do(self._next()))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work, name="postgres-write")
@@ -101,18 +109,8 @@ class Groups:
         task.add_done_callback(self._tasks.discard)
 
     def _next(self) -> Sequence[GroupedWrite]:
-        """Takes what waits, in order: at most one write about each thread, and none that another one is about."""
-        group: list[GroupedWrite] = []
-        left: deque[GroupedWrite] = deque()
-        while self._waiting and len(group) < self._group_max:
-            write = self._waiting.popleft()
-            if write.about in self._begun:
-                left.append(write)
-            else:
-                self._begun.add(write.about)
-                group.append(write)
-        self._waiting.extendleft(reversed(left))
-        return group
+        """What waits, in order: no two writes about the same thread."""
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group_max))]
 
     async def _do(self, group: Sequence[GroupedWrite]) -> None:
         connected = False
@@ -142,26 +140,30 @@ class Groups:
             self._settle(member.write, member.settle)
 
     def _settle(self, write: GroupedWrite, settle: Callable[[], None]) -> None:
-        self._begun.discard(write.about)
         # Called by the loop, which tells of what `then` may raise: that is none of the other writes'.
         asyncio.get_running_loop().call_soon(settle)
+        self._unsettled -= 1
+        behind = self._behind[write.about]
+        if behind:
+            self._waiting.append(behind.popleft())
+        else:
+            del self._behind[write.about]
 
     async def _do_alone(self, write: GroupedWrite) -> None:
         try:
             result = await self._alone(write.operation)
-        except Exception as failure:
-            error = failure
-            self._settle(write, lambda: write.fail(error))
+        except Exception as error:
+            self._settle(write, partial(write.fail, error))
         else:
-            self._settle(write, lambda: write.succeed(result))
+            self._settle(write, partial(write.succeed, result))
         self._go_on()
 
     def _give_up(self, group: Sequence[GroupedWrite], error: Exception, *, all_others: bool) -> None:
         for write in group:
-            self._begun.discard(write.about)
-            write.fail(error)
+            self._settle(write, partial(write.fail, error))
         while all_others and self._waiting:
-            self._waiting.popleft().fail(error)
+            write = self._waiting.popleft()
+            self._settle(write, partial(write.fail, error))
 
 
 class _Member:
