@@ -171,7 +171,7 @@ POSTGRES_LOCK_SECONDS: Final = 0.1  # for which a group of writes waits for a ro
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 
 # Between processes: see docs/scale-out.md.
-LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave
+LINK_BATCH_SECONDS: Final = 0.01  # for which a run's frames are collected before they leave
 LINK_BYTES_MAX: Final = 8 * 1024 * 1024  # of one message; more of a run is read from its log
 LINK_CONNECT_SECONDS: Final = 10.0
 LINK_RETRY_SECONDS: Final = 0.5
