@@ -4,6 +4,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,10 +22,12 @@ from understudy.embeddings.choice import ChosenEmbedders
 from understudy.embeddings.http import HttpEmbedding
 from understudy.embeddings.rerank import HttpReranker
 from understudy.embeddings.static import STATIC
+from understudy.engine.bounds import RunBounds
 from understudy.engine.files import Files
 from understudy.engine.images import Images
 from understudy.engine.ingest import Ingest
 from understudy.engine.journal import Journal
+from understudy.engine.place import FilesElsewhere, require_place
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.search import Searcher
@@ -39,11 +42,27 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Bus, Embedders, Models, Sandboxes, Search, Store
+from understudy.ports import (
+    BlobRefused,
+    Blobs,
+    Bounds,
+    Bus,
+    Clock,
+    Embedders,
+    Models,
+    Sandboxes,
+    Search,
+    Store,
+    StoreUnavailable,
+)
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
+from understudy.setting_values import without_user
 from understudy.settings import SettingError, Settings
+from understudy.store.clock import DatabaseClock
+from understudy.store.migrations import UnusableDatabase
 from understudy.store.opening import open_store
+from understudy.store.rows import RowStore
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
 from understudy.tools.code_interpreter import CodeInterpreter
@@ -53,6 +72,9 @@ from understudy.worker.indexer import Indexer
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
+
+# Why a process may be unable to start although nothing of it is wrong: each is one sentence for its operator.
+START_REFUSALS: Final = (SettingError, StoreUnavailable, UnusableDatabase, BlobRefused, FilesElsewhere, OSError)
 
 
 def create_app(settings: Settings) -> "Understudy":
@@ -68,7 +90,9 @@ class Understudy:
         self._settings = settings
         self._routes = settings.routes()
         _require_one_place_for_code(settings)
+        self._clock: Clock = entropy.now
         self._edge: ASGIApp | None = None
+        self.start_failure: Exception | None = None
         self._open = AsyncExitStack()
         self._drain = AsyncExitStack()
 
@@ -84,9 +108,11 @@ class Understudy:
         try:
             await self.start()
         except Exception as error:
-            log.exception("start_failed")
+            self.start_failure = error
+            if not isinstance(error, START_REFUSALS):
+                log.exception("start_failed")
             await self.stop()
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await send({"type": "lifespan.startup.failed"})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -98,8 +124,9 @@ class Understudy:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         store = await open_store(settings.database)
         opened.push_async_callback(store.close)
+        await self._keep_time(store)
         node = f"{socket.gethostname()}-{entropy.new_id('request')}"
-        bus = await open_bus(entropy.now, node=node, redis_url=settings.redis_url, postgres_url=settings.database_url)
+        bus = await open_bus(self._clock, node=node, redis_url=settings.redis_url, postgres_url=settings.database_url)
         self._drain.push_async_callback(bus.close)
         models = make_models(settings, self._routes)
         opened.push_async_callback(models.close)
@@ -107,7 +134,16 @@ class Understudy:
         opened.push_async_callback(embedders.close)
         blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
+        where = without_user(settings.files_url or str(settings.files_dir))
+        await require_place(store, blobs, entropy.new_id, where=where)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
+
+    async def _keep_time(self, store: RowStore) -> None:
+        if store.keeps_time:
+            clock = DatabaseClock(entropy.now, store.time)
+            await clock.open()
+            self._open.push_async_callback(clock.close)
+            self._clock = clock
 
     async def drain(self) -> None:
         """Hands on what is being worked on and ends the streams, so that the server need not wait for their runs."""
@@ -122,25 +158,26 @@ class Understudy:
         self, node: str, store: Store, blobs: Blobs, bus: Bus, models: Models, embedders: Embedders
     ) -> Edge:
         settings = self._settings
-        journal = Journal(store, bus, entropy.now)
+        journal = Journal(store, bus, self._clock)
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
         search = _searcher(settings, store, embedders, models)
-        files = Files(store, blobs, entropy.now, entropy.new_id)
+        files = Files(store, blobs, self._clock, entropy.new_id)
         sandboxes = make_sandboxes(settings)
         self._open.push_async_callback(sandboxes.close)
         code = CodeInterpreter(
-            CodeFiles(store, blobs, files, entropy.now), sandboxes, call_seconds=settings.sandbox_call_seconds
+            CodeFiles(store, blobs, files, self._clock), sandboxes, call_seconds=settings.sandbox_call_seconds
         )
-        tools = _tools(settings, store, search, code)
+        tools = _tools(settings, store, search, code, self._clock)
         self._open.push_async_callback(tools.close)
         places = settings.runs_per_worker if settings.worker else 0
-        worker = Worker(store, journal, bus, entropy.now, owner=node, places=places)
-        runs = Runs(store, journal, bus, worker, entropy.now)
-        images = Images(store, files, entropy.now)
-        loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=entropy.now, new_id=entropy.new_id)
-        sweep = Sweep(store, runs, files, entropy.now, facts_keep_seconds=settings.events_keep_seconds)
+        bounds = _bounds(settings, self._routes)
+        worker = Worker(store, journal, bus, self._clock, owner=node, places=places, bounds=bounds)
+        runs = Runs(store, journal, bus, worker, self._clock, bounds)
+        images = Images(store, files, self._clock)
+        loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=self._clock, new_id=entropy.new_id)
+        sweep = Sweep(store, runs, files, self._clock, facts_keep_seconds=settings.events_keep_seconds)
         worker.start(loop, sweep)
         self._drain.push_async_callback(worker.stop)
         indexer = self._start_indexer(store, blobs, embedders, node)
@@ -151,14 +188,14 @@ class Understudy:
             models=models,
             tokens=tokens,
             tools=tools,
-            clock=entropy.now,
+            clock=self._clock,
             new_id=entropy.new_id,
             run_lifetime_seconds=settings.run_lifetime_seconds,
             body_bytes_max=settings.body_bytes_max,
             lenient=settings.unknown_keys == "drop",
             queue_when_busy=settings.busy_thread == "queue",
             files=files,
-            uploads=Uploads(store, files, entropy.now, entropy.new_id, part_bytes_max=settings.part_bytes_max),
+            uploads=Uploads(store, files, self._clock, entropy.new_id, part_bytes_max=settings.part_bytes_max),
             file_bytes_max=settings.file_bytes_max,
             upload_bytes_max=settings.upload_bytes_max,
             search=search,
@@ -169,9 +206,9 @@ class Understudy:
         )
         return Edge(
             V1Answers(router(operations(services), version=__version__)),
-            Authenticator(store, settings.api_key, entropy.now),
+            Authenticator(store, settings.api_key, self._clock),
             EdgeSettings(organization=settings.organization, beta_required=settings.beta_header == "required"),
-            clock=entropy.now,
+            clock=self._clock,
             new_id=entropy.new_id,
         )
 
@@ -179,9 +216,9 @@ class Understudy:
         settings = self._settings
         documents = ChildDocuments(places=settings.ingest_places, weights=settings.weights_dir)
         self._open.push_async_callback(documents.close)
-        ingest = Ingest(store, blobs, documents, embedders, entropy.now, built_in=STATIC)
+        ingest = Ingest(store, blobs, documents, embedders, self._clock, built_in=STATIC)
         places = settings.ingest_places if settings.worker else 0
-        indexer = Indexer(store, ingest, entropy.now, owner=owner, places=places)
+        indexer = Indexer(store, ingest, self._clock, owner=owner, places=places)
         indexer.start()
         self._drain.push_async_callback(indexer.stop)
         return indexer
@@ -228,15 +265,22 @@ def sandbox_limits(settings: Settings) -> SandboxLimits:
     return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
 
 
+def _bounds(settings: Settings, routes: Routes) -> RunBounds:
+    most = {name: table.runs_max for name, table in settings.models.upstreams.items()}
+    most[UPSTREAM] = settings.upstream_runs_max
+    upstreams = {name: runs_max for name, runs_max in most.items() if runs_max is not None}
+    return RunBounds(Bounds(project_max=settings.runs_per_project, upstreams=upstreams), routes.first)
+
+
 def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
     reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
     return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
-def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter) -> Tools:
+def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter, clock: Clock) -> Tools:
     """The built-in tools that runs may use here."""
     details = settings.citation_details
-    return Tools([FileSearch(store, store, search, entropy.now, details=details), code], citation_details=details)
+    return Tools([FileSearch(store, store, search, clock, details=details), code], citation_details=details)
 
 
 def make_models(settings: Settings, routes: Routes) -> Models:

@@ -34,6 +34,7 @@ __all__ = [
     "nearest",
     "value_type",
     "without_none",
+    "without_secrets",
     "without_user",
     "words_for",
 ]
@@ -122,6 +123,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def without_user(url: str) -> str:
     """The URL with `***` in the place of a user and password, to be shown."""
     return re.sub(r"//[^/]*@", "//***@", url)
+
+
+def without_secrets(url: str) -> str:
+    """A database's or a bus's URL with `***` in the place of a user and password, wherever it has them."""
+    head, mark, query = url.partition("?")
+    # Up to the last @: a password that holds one may not have been escaped.
+    return re.sub(r"//.*@", "//***@", head) + re.sub(r"([^=&?]*pass[^=&]*)=[^&]*", r"\1=***", mark + query)
 
 
 def value_type(type_: object) -> object:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from support.client import Client
-from support.server import RunningServer, running_server
+from support.server import RunningServer, running_server, server_process
 
 
 @pytest.fixture
@@ -38,3 +39,13 @@ async def test_a_server_whose_files_cannot_be_written_is_not_ready(tmp_path: Pat
         answer = await server.client.request("GET", "/readyz")
         assert (answer.status, answer.error["type"]) == (503, "server_error")
         assert (await server.client.request("GET", "/healthz")).status == 200
+
+
+async def test_looks_at_the_health_do_not_fill_the_log(tmp_path: Path) -> None:
+    with server_process(None, tmp_path, log_level="info", log_format="json") as server:
+        async with aiohttp.ClientSession(server.url) as session:
+            for path in ("/healthz", "/readyz", "/v1/models"):
+                await (await session.get(path)).read()
+    requests = [line for line in server.log if '"event": "request"' in line]
+    assert len(requests) == 1
+    assert '"/v1/models"' in requests[0]

@@ -157,3 +157,20 @@ async def test_another_process_finds_the_same_content(tmp_path: Path) -> None:
     for engine in ENGINES:
         async with open_blobs(engine, tmp_path) as first, open_blobs(engine, tmp_path) as second:
             assert await content(second, (await put(first, b"x")).key) == b"x"
+
+
+async def test_a_place_has_the_name_that_it_was_given_first(blobs: Blobs) -> None:
+    assert await blobs.place() is None
+    names = await asyncio.gather(*(blobs.name_place(f"place-{number}") for number in range(8)))
+    assert len(set(names)) == 1
+    assert await blobs.place() == names[0]
+    assert await blobs.name_place("another") == names[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_place_keeps_its_name(engine: str, tmp_path: Path) -> None:
+    async with open_blobs(engine, tmp_path) as blobs:
+        assert await blobs.name_place("place-1") == "place-1"
+        await put(blobs, b"content")
+    async with open_blobs(engine, tmp_path) as blobs:
+        assert await blobs.place() == "place-1"

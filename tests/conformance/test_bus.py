@@ -69,6 +69,25 @@ async def test_followers_do_not_take_from_one_another(bus: Bus) -> None:
     assert len(await two.next()) == 2
 
 
+async def test_what_is_forgotten_reaches_no_later_follower_and_those_there_go_on_at_the_next_fact(bus: Bus) -> None:
+    follower = bus.follow(RUN)
+    bus.publish(RUN, [fact(1), delta(b"a")])
+    assert len(await follower.next()) == 2
+    bus.publish(RUN, [delta(b"b")])
+    bus.forget(RUN)
+    assert bus.follow(RUN).held_from is None
+    bus.publish(RUN, [delta(b"c"), fact(2), delta(b"d")])
+    assert [frame.data for frame in await follower.next()] == [b"2", b"d"]
+
+
+async def test_only_what_is_older_than_its_discard_is_forgotten(bus: Bus) -> None:
+    bus.publish(RUN, [fact(5), fact(6)])
+    bus.forget(RUN, before=5)
+    assert bus.follow(RUN).held_from == 5
+    bus.forget(RUN, before=7)
+    assert bus.follow(RUN).held_from is None
+
+
 async def test_closing_a_follower_ends_its_wait(bus: Bus) -> None:
     follower = bus.follow(RUN)
     waiting = asyncio.create_task(follower.next())

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from support.store import (
     ENGINES,
-    NOON,
     OTHER,
     PROJECT,
     Life,
     assistant,
     begun_thread,
+    claimable,
     fresh,
     message,
     new_run,
@@ -125,6 +125,14 @@ async def test_a_thread_is_changed_in_place(store: Store) -> None:
     assert await store.body("thread", PROJECT, None, thread_id) == msgspec.json.encode(changed)
 
 
+async def test_labels_that_differ_in_what_an_engine_cannot_hold_are_kept_in_the_thread(store: Store) -> None:
+    odd = thread(metadata={"a\0": "x", "a\ufffd": "x"})
+    await store.add_thread(PROJECT, odd, ())
+    body = await store.body("thread", PROJECT, None, odd.id)
+    assert body is not None
+    assert msgspec.json.decode(body)["metadata"] == odd.metadata
+
+
 async def test_nothing_under_a_deleted_thread_is_left(store: Store) -> None:
     thread_id, kept = await begun_thread(store), await begun_thread(store)
     first = message(thread_id)
@@ -145,7 +153,7 @@ async def test_nothing_under_a_deleted_thread_is_left(store: Store) -> None:
     assert await store.steps(life.id) == []
     assert await store.facts(life.id, after_seq=0, limit=100) == []
     assert await store.recent_messages(ThreadId(thread_id), before=None, limit=10) == []
-    assert await store.claimable(NOON, limit=10) == [neighbour.id]
+    assert await claimable(store) == [neighbour.id]
     missing = await refusal(Missing, store.append(life.append(life.state, [])))
     assert (missing.kind, missing.id) == ("run", life.id)
     missing = await refusal(Missing, store.add_message(PROJECT, message(thread_id)))

@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from support.readable import check_readable
+from support.end_state import ACTIVE, log_faults, run_faults
 from understudy.core.limits import FACTS_PER_RUN_MAX
 
 __all__ = ["active_runs", "growth_bytes_per_minute", "violations"]
-
-ACTIVE: Final = "('queued', 'in_progress', 'requires_action', 'cancelling')"
 
 
 def active_runs(database: Path) -> int:
@@ -43,45 +41,17 @@ def violations(database: Path, threads: set[str], counts: Counter[str]) -> Itera
                 thread_id,
                 run_id,
             )
-            yield from (f"{run_id}: {fault}" for fault in _faults(steps, messages))
+            yield from (f"{run_id}: {fault}" for fault in run_faults(steps, messages))
             first = seq * FACTS_PER_RUN_MAX
             facts = connection.execute(
                 "SELECT place - ?, events, body FROM facts WHERE place > ? AND place < ? ORDER BY place",
                 (first, first, first + FACTS_PER_RUN_MAX),
             )
-            yield from (f"{run_id}: {fault}" for fault in _log_faults(facts.fetchall(), last_fact))
+            yield from (f"{run_id}: {fault}" for fault in log_faults(facts.fetchall(), last_fact))
 
 
 def _bodies(connection: sqlite3.Connection, sql: str, *ids: str) -> list[dict[str, Any]]:
     return [json.loads(body) for (body,) in connection.execute(sql, ids)]
-
-
-def _faults(steps: list[dict[str, Any]], messages: list[dict[str, Any]]) -> Iterator[str]:
-    if any(shown["status"] == "in_progress" for shown in (*steps, *messages)):
-        yield "something is still in progress"
-    if any(not message["content"] for message in messages):
-        yield "a message is empty"
-    created = [step["step_details"]["message_creation"]["message_id"] for step in steps if step["type"] != "tool_calls"]
-    if created != [message["id"] for message in messages]:
-        yield f"{len(created)} steps wrote messages, there are {len(messages)}"
-    texts = [json.dumps(message["content"]) for message in messages]
-    if len(set(texts)) != len(texts):
-        yield "a message stands there twice"
-
-
-def _log_faults(rows: Sequence[tuple[int, str, bytes]], last_fact: int) -> Iterator[str]:
-    """A row has the number of the last of its facts, and the names of all of them."""
-    facts = [
-        (seq, event, body)
-        for last_seq, events, body in rows
-        for seq, event in enumerate(events.split(), last_seq - events.count(" "))
-    ]
-    if [seq for seq, _, _ in facts] != list(range(1, last_fact + 1)):
-        yield f"the log has {len(facts)} facts of {last_fact}"
-    try:
-        check_readable((event, json.loads(body)) for _, event, body in facts)
-    except AssertionError as error:
-        yield f"the log cannot be read: {error}"
 
 
 def growth_bytes_per_minute(resident: Sequence[tuple[float, int]]) -> float:

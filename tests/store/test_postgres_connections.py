@@ -14,7 +14,7 @@ from understudy.store.postgres_connections import Connections
 
 @pytest.fixture
 async def connections(tmp_path: Path) -> AsyncIterator[Connections]:
-    made = Connections(database_url(tmp_path), 2)
+    made = Connections(lambda: asyncpg.connect(database_url(tmp_path)), 2)
     yield made
     await made.close()
 
@@ -85,7 +85,7 @@ async def test_a_read_that_is_broken_off_leaves_its_connection_to_the_next(conne
 
 
 async def test_closing_waits_for_those_in_use_and_refuses_new_ones(tmp_path: Path) -> None:
-    connections = Connections(database_url(tmp_path), 1)
+    connections = Connections(lambda: asyncpg.connect(database_url(tmp_path)), 1)
     async with connections.one() as connection:
         closing = asyncio.create_task(connections.close())
         await asyncio.sleep(0)

@@ -21,7 +21,7 @@ from understudy.store import chunks, file_batches, ingest, letting_go, vector_fi
 from understudy.store.files import insert_file
 from understudy.store.migrations import migrate_once
 from understudy.store.operations import Op
-from understudy.store.sqlite import SQLITE, _connect, _in_transaction
+from understudy.store.sqlite import SQLITE, connect, in_transaction
 from understudy.wire.files import File
 from understudy.wire.vector_stores import FileCounts
 
@@ -70,7 +70,7 @@ class Rows(RuleBasedStateMachine):
             self.do(vector_stores.add_vector_store(PROJECT, new))
 
     def do(self, operation: Op[T]) -> T:
-        return _in_transaction(self.connection, operation)
+        return in_transaction(self.connection, operation)
 
     def teardown(self) -> None:
         """What is left of it shall not be claimed by the next example."""
@@ -276,10 +276,10 @@ def counts(statuses: list[str]) -> FileCounts:
 
 
 def test_rows_answer_as_a_dictionary_would(tmp_path: Path) -> None:
-    with closing(_connect(tmp_path / "u.db")) as connection:
+    with closing(connect(tmp_path / "u.db")) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")
-        while _in_transaction(connection, migrate_once(SQLITE)):
+        while in_transaction(connection, migrate_once(SQLITE)):
             pass
 
         class Ours(Rows):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from understudy import entropy
+from understudy.store.postgres import PostgresStore
 
 __all__ = ["Clock", "clock_set"]
 
@@ -25,8 +26,9 @@ class Clock:
 
 @contextlib.contextmanager
 def clock_set() -> Iterator[Clock]:
-    """Servers started inside read this clock, however long they live."""
+    """Servers started inside read this clock, however long they live, and no database's."""
     clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entropy, "now", clock)
+        patch.setattr(PostgresStore, "keeps_time", False)
         yield clock

@@ -17,8 +17,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -133,8 +134,18 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def server_process(upstream_base_url: str | None, data_dir: Path, **settings: object) -> Iterator[ServerProcess]:
-    """Yields when the server answers. `settings` are given through the environment. Raises `RuntimeError`."""
+def server_process(
+    upstream_base_url: str | None,
+    data_dir: Path,
+    *,
+    program: Sequence[str] = ("-m", "understudy"),
+    variables: Mapping[str, str] = MappingProxyType({}),
+    **settings: object,
+) -> Iterator[ServerProcess]:
+    """Yields when the server answers. `settings` are given through the environment. Raises `RuntimeError`.
+
+    `program`: what Python runs, and `variables`: what else stands in the environment.
+    """
     port = _free_port()
     values = {
         "host": "127.0.0.1",
@@ -150,8 +161,8 @@ def server_process(upstream_base_url: str | None, data_dir: Path, **settings: ob
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
     given = {f"UNDERSTUDY_{name.upper()}": str(value) for name, value in values.items()}
     process = subprocess.Popen(
-        [sys.executable, "-m", "understudy", "serve"],
-        env={**inherited, **given},
+        [sys.executable, *program, "serve"],
+        env={**inherited, **given, **variables},
         cwd=data_dir,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

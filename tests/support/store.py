@@ -252,6 +252,13 @@ class Life:
         new = patient_run(thread_id, **fields)
         return cls(store, new, (await store.add_run(new)).seq)
 
+    @classmethod
+    def seen_by(cls, store: Store, life: "Life") -> "Life":
+        """The same run, through another process's store."""
+        seen = cls(store, new_run(life.thread_id), life.seq)
+        seen.state, seen.id = life.state, life.id
+        return seen
+
     @property
     def thread_id(self) -> str:
         return self.state.run.thread_id
@@ -312,6 +319,12 @@ class Life:
     async def complete(self, value: str = "Four.", tokens: int = 2) -> None:
         after, facts = self.completed(value)
         await self.go(after, facts, lease=None, message_tokens=tokens)
+
+
+async def claimable(store: Store, now: float = NOON) -> list[RunId]:
+    """What a worker may take now: the first of each line, and then runs that were lost."""
+    heads = await store.in_line(now, limit=10)
+    return [*(head.run_id for head in heads), *await store.lost(now, limit=10)]
 
 
 async def begun_thread(store: Store, project: ProjectId = PROJECT) -> str:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Protocol
 
 import structlog
@@ -137,7 +138,9 @@ class _Reply:
 
     def log(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        log.info(
+        # Whoever looks whether the server is well looks again and again: only what is amiss is of interest.
+        say = log.debug if scope["path"] in _OPEN and self._status == HTTPStatus.OK else log.info
+        say(
             "request",
             request_id=self.request_id,
             method=scope["method"],

@@ -13,17 +13,26 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import obstore
 import structlog
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import S3Store
 
-from understudy.blobs.local import LocalBlobs, LocalWriter, open_local_blobs
-from understudy.core.limits import BLOB_PIECE_BYTES, STAGING_KEEP_SECONDS
+from understudy.blobs.local import PLACE, LocalBlobs, LocalWriter, open_local_blobs
+from understudy.core.limits import (
+    BLOB_PIECE_BYTES,
+    BUCKET_ANSWER_SECONDS,
+    BUCKET_CONNECT_SECONDS,
+    BUCKET_RETRIES_MAX,
+    BUCKET_RETRY_SECONDS_MAX,
+    BUCKET_SILENCE_SECONDS,
+    STAGING_KEEP_SECONDS,
+)
 from understudy.ports import Blob, BlobRefused
 
 if TYPE_CHECKING:
@@ -44,7 +53,17 @@ async def open_s3_blobs(url: str, staging: Path, config: Mapping[str, str] | Non
         bucket = S3Store.from_url(
             f"s3://{parts.netloc}/{parts.path.strip('/')}",
             config=given,
-            client_options={"allow_http": endpoint.startswith("http://")},
+            client_options={
+                "allow_http": endpoint.startswith("http://"),
+                "connect_timeout": timedelta(seconds=BUCKET_CONNECT_SECONDS),
+                "read_timeout": timedelta(seconds=BUCKET_SILENCE_SECONDS),
+                "timeout": timedelta(seconds=BUCKET_ANSWER_SECONDS),
+            },
+            # By itself it would try ten times, for three minutes where nothing answers: clients have left by then.
+            retry_config={
+                "max_retries": BUCKET_RETRIES_MAX,
+                "backoff": {"max_backoff": timedelta(seconds=BUCKET_RETRY_SECONDS_MAX)},
+            },
         )
         directory = await asyncio.to_thread(_own_directory, staging)
     except (BaseError, OSError) as error:
@@ -70,8 +89,8 @@ class S3Blobs:
         self._directory = directory
 
     @asynccontextmanager
-    async def writer(self) -> AsyncIterator["S3Writer"]:
-        async with self._staging.writer() as staged:
+    async def writer(self, key: str | None = None) -> AsyncIterator["S3Writer"]:
+        async with self._staging.writer(key) as staged:
             writer = S3Writer(self._bucket, self._staging, staged)
             try:
                 yield writer
@@ -102,6 +121,24 @@ class S3Blobs:
     async def delete(self, key: str) -> None:
         with _refusals(key):
             await _delete(self._bucket, _checked(key))
+
+    async def place(self) -> str | None:
+        try:
+            with _refusals(PLACE):
+                answer = await obstore.get_async(self._bucket, PLACE)
+                return bytes(await answer.bytes_async()).decode("ascii", "replace").strip()
+        except KeyError:
+            return None
+
+    async def name_place(self, name: str) -> str:
+        written = f"{name}\n".encode("ascii")
+        with _refusals(PLACE), contextlib.suppress(AlreadyExistsError):
+            try:
+                # Of two processes that name it at once, the first one's name stays.
+                await obstore.put_async(self._bucket, PLACE, written, mode="create")
+            except (GenericError, NotSupportedError):  # a server that does not know the condition
+                await obstore.put_async(self._bucket, PLACE, written)
+        return await self.place() or name
 
     async def check(self) -> None:
         async with self.writer() as writer:

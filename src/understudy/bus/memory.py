@@ -30,7 +30,7 @@ class _Topic:
             if frame.seq is not None:
                 has_facts = True
                 if frame.event == DISCARDED:
-                    self._drop(len(self.frames))
+                    self.clear()
                 if self.held_from is None:
                     self.held_from = frame.seq
         self.frames.extend(frames)
@@ -38,6 +38,9 @@ class _Topic:
         if self.size_bytes > BUS_RUN_BYTES_MAX:
             self._drop(len(self.frames) // 2)
         return has_facts
+
+    def clear(self) -> None:
+        self._drop(len(self.frames))
 
     def _drop(self, oldest: int) -> None:
         """Readers that had not taken the dropped frames yet fill the gap from the fact log."""
@@ -186,6 +189,7 @@ class MemoryBus:
             topic.followers.discard(follower)
             if not topic.frames and not topic.followers and self._topics.get(run_id) is topic:
                 del self._topics[run_id]
+                self._kept_until.pop(run_id, None)
             if when_closed is not None:
                 when_closed()
 
@@ -213,6 +217,17 @@ class MemoryBus:
         if topic is not None:
             for follower in tuple(topic.followers):
                 follower.close()
+
+    def forget(self, run_id: RunId, *, before: int | None = None) -> None:
+        topic = self._topics.get(run_id)
+        if topic is None or (before is not None and (topic.held_from is None or topic.held_from >= before)):
+            return
+        if topic.followers:
+            self._size_bytes -= topic.size_bytes
+            topic.clear()
+        else:
+            self._kept_until.pop(run_id, None)
+            self._remove(run_id)
 
     def wake(self) -> None:
         self._work.set()

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 from redis import asyncio as redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from understudy.core.limits import LINK_BYTES_MAX, LINK_CONNECT_SECONDS, LINK_RETRY_SECONDS
 from understudy.ports import StoreUnavailable
@@ -35,10 +35,7 @@ class RedisLink:
         self._closing = False
 
     async def open(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
-        try:
-            await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+        is_there = await self._is_there()
         subscribed = asyncio.Event()
 
         def first_joined() -> None:
@@ -49,7 +46,23 @@ class RedisLink:
             asyncio.create_task(self._listen(node, take, first_joined), name="redis-listen"),
             asyncio.create_task(self._deliver(), name="redis-deliver"),
         ]
-        await subscribed.wait()
+        if is_there:
+            await subscribed.wait()
+
+    async def _is_there(self) -> bool:
+        """Whether there is a Redis now: one that is away may come back, one that refuses us will not change its mind.
+
+        Raises `StoreUnavailable`.
+        """
+        try:
+            await self._redis.ping()
+        except (RedisError, OSError) as error:
+            # The client wraps a refusal of the password as if there were no connection.
+            if isinstance(refusal := error.__cause__ or error, AuthenticationError | ResponseError):
+                raise StoreUnavailable(f"Redis refuses the redis_url: {refusal}") from error
+            log.warning("bus_link_not_there", reason=str(error), meanwhile="streams of other processes' runs lag")
+            return False
+        return True
 
     def send(self, to: str | None, message: bytes) -> None:
         if self._queued_bytes + len(message) > _QUEUED_BYTES_MAX:

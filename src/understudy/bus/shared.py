@@ -38,7 +38,7 @@ class Link(Protocol):
     async def open(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
         """Begins to `take` messages to this node and to all; `joined` is called at each connection, the first too.
 
-        Raises `StoreUnavailable` when the first connection cannot be had; later ones are tried for again and again.
+        Raises `StoreUnavailable` for what trying again does not mend; else it is tried for again and again.
         """
 
     def send(self, to: str | None, message: bytes) -> None:
@@ -204,6 +204,9 @@ class SharedBus:
     def retire(self, run_id: RunId) -> None:
         self._local.retire(run_id)
         self._say(Retire(self._node, run_id))
+
+    def forget(self, run_id: RunId, *, before: int | None = None) -> None:
+        self._local.forget(run_id, before=before)
 
     # --- what this process follows
 

@@ -14,6 +14,15 @@ from understudy.settings import SettingError
 __all__ = ["commands", "main"]
 
 INTERRUPTED = 130
+# What only a process that answers requests reads.
+_OF_REQUESTS = frozenset(
+    [
+        *("host", "port", "api_key", "body_bytes_max", "organization", "default_model", "worker"),
+        *("run_lifetime_seconds", "busy_thread", "file_bytes_max", "upload_bytes_max", "part_bytes_max"),
+        *("download_assistants_files", "search_file_types", "unknown_keys", "beta_header"),
+    ]
+)
+WORKER = tuple(name for name in ALL if name not in _OF_REQUESTS)
 SANDBOX = tuple(name for name in ALL if name.startswith("sandbox_"))
 
 
@@ -44,6 +53,7 @@ def commands() -> typer.Typer:
     )
     app.callback()(_root)
     app.command()(serve)
+    app.command()(worker)
     app.command()(chat)
     keys = typer.Typer(help="Make, list and revoke API keys; a running server follows within seconds.")
     keys.command("create")(keys_create)
@@ -61,6 +71,11 @@ def commands() -> typer.Typer:
     sandbox.command("check")(sandbox_check)
     sandbox.command("serve")(sandbox_serve)
     app.add_typer(sandbox, name="sandbox", no_args_is_help=True)
+    db = typer.Typer(help="The database: where it is, its upgrades, and its move to another one.")
+    db.command("status")(db_status)
+    db.command("upgrade")(db_upgrade)
+    db.command("copy")(db_copy)
+    app.add_typer(db, name="db", no_args_is_help=True)
     app.command("reindex")(reindex)
     app.command("settings")(settings)
     return app
@@ -86,6 +101,14 @@ def serve(loaded: Loaded) -> None:
     from understudy.cli.serve import serve as run
 
     run(loaded)
+
+
+@with_settings(*WORKER)
+def worker(loaded: Loaded) -> None:
+    """Work on runs and index files for the servers on the same database, without answering requests."""
+    from understudy.cli.worker import work
+
+    work(loaded)
 
 
 @with_settings("host", "port", "data_dir", "default_model")
@@ -207,6 +230,70 @@ def sandbox_serve(
     from understudy.cli.sandbox import serve
 
     serve(loaded.settings, host, port)
+
+
+_Database = Annotated[
+    str | None, typer.Argument(help="sqlite:PATH or a postgresql:// URL; without one, that of the settings.")
+]
+
+
+@with_settings("data_dir", "database_url", "redis_url", "files_url")
+def db_status(
+    loaded: Loaded,
+    database: _Database = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object instead.")] = False,
+) -> None:
+    """Show where rows, live events and files are kept, the version of the tables, and how much is in them.
+
+    It changes nothing, and a server may run meanwhile.
+    """
+    from understudy.cli.db import status
+
+    status(loaded.settings, database, as_json=as_json)
+
+
+@with_settings("data_dir", "database_url")
+def db_upgrade(loaded: Loaded, database: _Database = None) -> None:
+    """Bring the tables up to date, as the start of a server does; servers may run meanwhile."""
+    from understudy.cli.db import upgrade
+
+    upgrade(loaded.settings, database)
+
+
+@with_settings("data_dir", "database_url", "files_url")
+def db_copy(
+    loaded: Loaded,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="sqlite:PATH, a file or a data directory, or a postgresql:// URL.", metavar="DATABASE"
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--to", help="The same, and empty; without it, the database of the settings.", metavar="DATABASE"),
+    ] = None,
+    files_from: Annotated[
+        str | None,
+        typer.Option(help="Data directory or s3://bucket/prefix whose content of files is copied.", metavar="PLACE"),
+    ] = None,
+    files_to: Annotated[
+        str | None,
+        typer.Option(help="The same, to copy it to; without it, the place of the settings.", metavar="PLACE"),
+    ] = None,
+) -> None:
+    """Copy a database, or the content of files, or both, to another place; see docs/scale-out.md.
+
+    Stop the servers of both first. The source stays as it is. Begun again, the command goes on where it was
+    interrupted. At the end both are read once more and compared. Without --from, the files that the database of
+    --to knows are copied alone.
+    """
+    from understudy.cli.db_copy import Places, copy
+
+    copy(
+        loaded.settings,
+        Places(source=source, target=target, files_source=files_from, files_target=files_to),
+    )
 
 
 @with_settings(

@@ -7,7 +7,7 @@ from typing import TypeVar
 from understudy.cli.terminal import Stop
 from understudy.ports import Store, StoreUnavailable
 from understudy.settings import Settings
-from understudy.store.migrations import NewerDatabase
+from understudy.store.migrations import UnusableDatabase
 from understudy.store.opening import open_store
 
 __all__ = ["with_store"]
@@ -28,6 +28,6 @@ def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(opened())
-    except (OSError, StoreUnavailable, NewerDatabase) as error:
+    except (OSError, StoreUnavailable, UnusableDatabase) as error:
         what = "database" if settings.database_url else f"data directory {settings.data_dir}"
         raise Stop(f"The {what} cannot be used: {error}.") from error

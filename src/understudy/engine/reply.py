@@ -36,7 +36,10 @@ Ending: TypeAlias = Stopped | Expire | ModelFailed
 
 
 class HeldRun:
-    """The newest known row of a run, and appends that only its lease's owner may make."""
+    """The newest known row of a run, and appends that only its lease's owner may make.
+
+    `dropped`: it is gone, or somebody else's.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class HeldRun:
         self._journal = journal
         self._clock = clock
         self._count = count
-        self._dropped = False
+        self.dropped = False
 
     @property
     def run(self) -> Run:
@@ -65,7 +68,7 @@ class HeldRun:
     @property
     def working(self) -> bool:
         """Whether there is something left to do for this owner."""
-        return not self._dropped and self.run.status == "in_progress"
+        return not self.dropped and self.run.status == "in_progress"
 
     def now(self) -> int:
         return int(self._clock())
@@ -113,7 +116,7 @@ class HeldRun:
 
     def drop(self) -> None:
         """Stops working on it: it is gone, or somebody else's."""
-        self._dropped = True
+        self.dropped = True
 
 
 class Reply:

@@ -117,8 +117,11 @@ class RunLoop:
         try:
             while held.working:
                 await self._turn(held)
+            if held.dropped:
+                self._bus.forget(RunId(held.run.id))
         except StoreUnavailable:
             # Nothing can be written, not even the failure. The lease runs out, and then the run is tried again.
+            self._bus.forget(RunId(held.run.id))
             log.warning("run_left_to_its_lease", run_id=held.run.id, exc_info=True)
         except asyncio.CancelledError:
             await asyncio.shield(self._hand_back(held))

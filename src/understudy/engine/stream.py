@@ -25,6 +25,7 @@ class RunStream:
 
     def __init__(self, store: Store, bus: Bus, run_id: RunId, *, after: Position = START) -> None:
         self._store = store
+        self._bus = bus
         self._run_id = run_id
         self._follower = bus.follow(run_id)
         self._given = after
@@ -160,6 +161,8 @@ class RunStream:
             self._given = Position(frame.seq)
             if frame.event == DISCARDED:
                 self.begun_anew = True
+                # Where another process has discarded it, the next reader must not be shown it here once more.
+                self._bus.forget(self._run_id, before=frame.seq)
             elif frame.event != LEFT_OUT:
                 shown.append(self._shown(frame))
             if self.finished or self.begun_anew:

@@ -51,6 +51,12 @@ class Bus(Protocol):
     def retire(self, run_id: RunId) -> None:
         """The run is gone for good (its thread was deleted): forgets it and closes its followers."""
 
+    def forget(self, run_id: RunId, *, before: int | None = None) -> None:
+        """What is held of the run here may not be what became of it: its readers are to go by the log.
+
+        `before`: only if that is from before the fact with this number, which discards it.
+        """
+
     def wake(self) -> None:
         """A run became claimable."""
 

@@ -40,8 +40,11 @@ class BlobWriter(Protocol):
 
 
 class Blobs(Protocol):
-    def writer(self) -> AbstractAsyncContextManager[BlobWriter]:
-        """Leaving the context without `finish` throws away what was written."""
+    def writer(self, key: str | None = None) -> AbstractAsyncContextManager[BlobWriter]:
+        """Leaving the context without `finish` throws away what was written.
+
+        Under a fresh key, or under one that another blob store gave, in place of what is there.
+        """
 
     def read(self, key: str) -> AsyncGenerator[bytes, None]:
         """The content in bounded pieces. Raises `KeyError` before the first, `BlobRefused`."""
@@ -51,6 +54,12 @@ class Blobs(Protocol):
 
     async def delete(self, key: str) -> None:
         """One that is not there is none to delete. Raises `BlobRefused`."""
+
+    async def place(self) -> str | None:
+        """The name of the place that the content lies in, kept there; `None`: it has none yet. Raises `BlobRefused`."""
+
+    async def name_place(self, name: str) -> str:
+        """The place's name, which is this one where there was none. Raises `BlobRefused`."""
 
     async def check(self) -> None:
         """Raises `BlobRefused` unless a write works."""

@@ -7,28 +7,32 @@ session is ever changed here, so nothing need be put back between two callers.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
 
-from understudy.core.limits import POSTGRES_IDLE_SECONDS, POSTGRES_SECONDS_MAX, POSTGRES_STATEMENTS_CACHED
+from understudy.core.limits import POSTGRES_IDLE_SECONDS, POSTGRES_SECONDS_MAX
 
 # What asyncpg fails with where PostgreSQL has not answered.
-UNANSWERED: Final = (OSError, asyncpg.InterfaceError, TimeoutError)
+UNANSWERED: Final = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+_FAREWELLS: Final = ("08", "57P", "25P03")  # of a server that stops, or that has ended a transaction that stood still
 
 
 def is_lost(connection: asyncpg.Connection, error: Exception) -> bool:
     """Whether nothing more can be asked over the connection. Else the error was the statement's."""
-    return isinstance(error, OSError | TimeoutError) or connection.is_closed()
+    # A server that stops says so when nothing is expected of it, and the client loses its place.
+    if isinstance(error, OSError | TimeoutError | asyncpg.InternalClientError) or connection.is_closed():
+        return True
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_FAREWELLS)
 
 
 class Connections:
     """At most `connections_max`, opened when they are needed. Belongs to one event loop."""
 
-    def __init__(self, url: str, connections_max: int) -> None:
-        self._url = url
+    def __init__(self, begin_session: Callable[[], Awaitable[asyncpg.Connection]], connections_max: int) -> None:
+        self._begin_session = begin_session
         self._connections_max = connections_max
         self._used = 0  # connections that somebody has or opens
         self._unused = asyncio.Event()
@@ -84,9 +88,7 @@ class Connections:
 
     async def _open(self) -> asyncpg.Connection:
         try:
-            return await asyncpg.connect(
-                self._url, timeout=POSTGRES_SECONDS_MAX, statement_cache_size=POSTGRES_STATEMENTS_CACHED
-            )
+            return await self._begin_session()
         except BaseException:
             self._give_up()
             raise

@@ -6,7 +6,6 @@ there is something to send them with: those about different tables become one st
 never go together, and keep their order.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +14,6 @@ from typing import Final, TypeAlias, TypeVar, cast
 
 import asyncpg
 
-from understudy.core.limits import POSTGRES_SECONDS_MAX
 from understudy.store.operations import Op, Query, Row
 from understudy.store.postgres_connections import is_lost
 
@@ -50,7 +48,8 @@ class Waves:
         """All that wait, and the last one with or behind them: waves in order, each to be made one statement."""
         waves, touched = self._waves, self._tables
         if last is not None:
-            if not waves or touched[-1] & tables(last.sql):
+            # One that begins with CTEs of its own stands alone.
+            if not waves or touched[-1] & tables(last.sql) or last.sql.startswith("WITH"):
                 waves.append([last])
             else:
                 waves[-1].append(last)
@@ -67,19 +66,14 @@ async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, fi
 @asynccontextmanager
 async def transaction(connection: asyncpg.Connection, first: str = "") -> AsyncIterator[None]:
     """Durable at its end. `first` is a statement to begin with."""
-    await _execute(connection, f"BEGIN; {first}" if first else "BEGIN")
+    await connection.execute(f"BEGIN; {first}" if first else "BEGIN")
     try:
         yield
     except Exception as error:
         if not is_lost(connection, error):
-            await _execute(connection, "ROLLBACK")
+            await connection.execute("ROLLBACK")
         raise
-    await _execute(connection, "COMMIT")
-
-
-async def _execute(connection: asyncpg.Connection, statement: str) -> None:
-    async with asyncio.timeout(POSTGRES_SECONDS_MAX):
-        await connection.execute(statement)
+    await connection.execute("COMMIT")
 
 
 async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
@@ -110,18 +104,16 @@ async def _send(connection: asyncpg.Connection, waves: Sequence[Wave]) -> Sequen
 
 async def send(connection: asyncpg.Connection, wave: Wave) -> Sequence[Row]:
     """One round trip; the rows of the wave's last query."""
-    async with asyncio.timeout(POSTGRES_SECONDS_MAX):
-        return cast("Sequence[Row]", await connection.fetch(text(wave), *_parameters(wave)))
+    return cast("Sequence[Row]", await connection.fetch(text(wave), *_parameters(wave)))
 
 
 async def send_alike(connection: asyncpg.Connection, waves: Sequence[Wave]) -> Sequence[Row]:
     """One round trip for waves of the same text: all their rows, or none of waves that nobody reads."""
     parameters = [_parameters(wave) for wave in waves]
-    async with asyncio.timeout(POSTGRES_SECONDS_MAX):
-        if waves[0][-1].unread:
-            await connection.executemany(text(waves[0]), parameters)
-            return ()
-        return cast("Sequence[Row]", await connection.fetchmany(text(waves[0]), parameters))
+    if waves[0][-1].unread:
+        await connection.executemany(text(waves[0]), parameters)
+        return ()
+    return cast("Sequence[Row]", await connection.fetchmany(text(waves[0]), parameters))
 
 
 def text(wave: Wave) -> str:
@@ -139,10 +131,10 @@ def tables(sql: str) -> frozenset[str]:
 def _merged(texts: tuple[str, ...], locks: bool) -> str:
     *others, last = texts
     named = ", ".join(f"wave_{number} AS ({text})" for number, text in enumerate(others))
-    return _numbered(f"WITH {named} {last}" if others else last, locks)
+    return numbered(f"WITH {named} {last}" if others else last, locks)
 
 
-def _numbered(sql: str, locks: bool) -> str:
+def numbered(sql: str, locks: bool) -> str:
     """The statement with PostgreSQL's parameters: `$1` and on for each `?`."""
     pieces = sql.split("?")
     text = pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
@@ -154,9 +146,9 @@ def _alike(waves: Sequence[Wave]) -> bool:
 
 
 def _parameters(wave: Wave) -> list[object]:
-    return [_stored(value) for query in wave for value in query.params]
+    return [stored(value) for query in wave for value in query.params]
 
 
-def _stored(value: object) -> object:
+def stored(value: object) -> object:
     """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value

@@ -12,11 +12,15 @@ from understudy.ports import (
     Appended,
     Attached,
     Begun,
+    Bounds,
+    Line,
     LoggedFact,
     NewRun,
     NewVectorStore,
     PageQuery,
     Rows,
+    RunInLine,
+    Share,
     Store,
     StoredAssistant,
     StoredKey,
@@ -24,7 +28,7 @@ from understudy.ports import (
     StoredRun,
     ThreadFilter,
 )
-from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store import assistants, facts, health, installation, keys, lines, messages, pages, runs, threads
 from understudy.store.file_rows import FileRows
 from understudy.store.operations import Op
 from understudy.store.vector_rows import VectorRowStore
@@ -37,7 +41,9 @@ T = TypeVar("T")
 
 
 class RowStore(FileRows, VectorRowStore, Store):
-    """The store without its engine."""
+    """The store without its engine. `keeps_time`: it runs elsewhere, and has a clock of its own."""
+
+    keeps_time = False
 
     @abstractmethod
     async def _read(self, operation: Op[T]) -> T:
@@ -56,6 +62,10 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     @abstractmethod
     async def close(self) -> None: ...
+
+    async def time(self) -> float:
+        """The engine's own, in Unix seconds, where it `keeps_time`. Raises `StoreUnavailable`."""
+        return await self._read(health.time())
 
     async def check(self) -> None:
         await self._write(health.touch)
@@ -141,14 +151,15 @@ class RowStore(FileRows, VectorRowStore, Store):
     # runs
 
     async def add_run(self, new: NewRun) -> Begun:
-        about = _about(new.state.run.thread_id, new.attached)
+        about = _about(new.state.run.thread_id, new.attached, new.share)
         return await self._write(partial(runs.add_run, new), about=about)
 
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        return await self._write(partial(runs.append, append), then, about=append.before.run.thread_id)
+        about = _about(append.before.run.thread_id, share=append.share)
+        return await self._write(partial(runs.append, append), then, about=about)
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         return await self._write(partial(runs.update_run, project, thread_id, run_id, change))
@@ -165,14 +176,27 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def prune(self, ended_by: int, *, limit: int) -> bool:
         return await self._write(partial(facts.prune, ended_by, limit))
 
-    async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        return await self._read(runs.claimable(now, limit))
+    async def in_line(
+        self, now: float, *, limit: int, bounds: Bounds | None = None, behind: Line | None = None
+    ) -> Sequence[RunInLine]:
+        return await self._read(lines.in_line(now, bounds or Bounds(), behind, limit))
+
+    async def lost(self, now: float, *, limit: int) -> Sequence[RunId]:
+        return await self._read(lines.lost(now, limit))
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         return await self._write(partial(runs.renew, owner, run_ids, until))
 
     async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
         return await self._read(runs.expired(now, limit))
+
+    # the installation
+
+    async def kept(self, name: str, value: str) -> str:
+        return await self._write(partial(installation.kept, name, value))
+
+    async def look_up(self, name: str) -> str | None:
+        return await self._read(installation.look_up(name))
 
     # keys
 
@@ -189,6 +213,7 @@ class RowStore(FileRows, VectorRowStore, Store):
         return await self._write(partial(keys.revoke_key, key_id, at))
 
 
-def _about(thread_id: str, attached: Attached | None) -> str | None:
-    """Files to search are rows of a vector store, which other threads may have too."""
-    return thread_id if attached is None or attached.search is None else None
+def _about(thread_id: str, attached: Attached | None = None, share: Share | None = None) -> str | None:
+    """Files to search are rows of a vector store, which other threads may have too. Bounds are counted over threads."""
+    has_store = attached is not None and attached.search is not None
+    return None if has_store or share is not None else thread_id

@@ -5,14 +5,15 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final, TypeVar
 
+from understudy.core.limits import MIGRATION_SECONDS_MAX
 from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
-from understudy.store.migrations import migrate_once
+from understudy.store.migrations import MIGRATIONS, Migration, migrate_once, refuse_unfinished_copy
 from understudy.store.operations import Op
 from understudy.store.rows import RowStore
 from understudy.store.writer import Writer, drive, engine_failed
@@ -82,10 +83,24 @@ async def open_sqlite(path: Path, *, pages_max: int | None = None) -> SqliteStor
     """The store in this file, which is made when there is none, with its tables up to date.
 
     `pages_max` bounds the file, in pages of 4096 bytes: writes beyond it fail as they do on a full disk. Raises
-    `NewerDatabase`; `StoreUnavailable` when the file cannot be opened, is no database, or its disk allows no WAL.
+    `UnusableDatabase`; `StoreUnavailable` when the file cannot be opened, is no database, or its disk allows no WAL.
     """
     reader, long_reader, connection = await asyncio.to_thread(_open, path, pages_max)
     return SqliteStore(reader, long_reader, Writer(connection))
+
+
+def upgrade_sqlite(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[int]:
+    """The versions behind the steps that this call took; several processes may ask at once.
+
+    The file is made when there is none. Raises as `open_sqlite`.
+    """
+    try:
+        _make_file(path)
+        with closing(connect(path, locked_seconds=MIGRATION_SECONDS_MAX)) as connection:
+            _enter_wal(connection)
+            return migrate(connection, migrations)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(f"The database {path} cannot be opened: {error}") from error
 
 
 def _read(connection: sqlite3.Connection, operation: Op[T]) -> T:
@@ -101,11 +116,10 @@ def _open(path: Path, pages_max: int | None) -> tuple[sqlite3.Connection, sqlite
     """Two connections that read and one that writes."""
     with ExitStack() as opened:
         try:
-            # Made here, for SQLite would make it readable by everybody. Its log takes the same mode.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            writer = opened.enter_context(closing(_connect(path)))
+            _make_file(path)
+            writer = opened.enter_context(closing(connect(path)))
             _prepare(writer, pages_max)
-            reader, long_reader = (opened.enter_context(closing(_connect(path))) for _ in range(2))
+            reader, long_reader = (opened.enter_context(closing(connect(path))) for _ in range(2))
             for one in (reader, long_reader):
                 one.execute("PRAGMA query_only = ON")
         except (OSError, sqlite3.Error) as error:
@@ -114,11 +128,18 @@ def _open(path: Path, pages_max: int | None) -> tuple[sqlite3.Connection, sqlite
     return reader, long_reader, writer
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _make_file(path: Path) -> None:
+    # Not by SQLite, which would make it readable by everybody. Its log takes the same mode.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def connect(path: Path | str, *, locked_seconds: float = LOCKED_SECONDS_MAX) -> sqlite3.Connection:
+    """A connection whose transactions are the caller's; to a `file:` URI where the path is a text."""
     # Opened in one thread and used in another, but never in two at once.
     return sqlite3.connect(
         path,
-        timeout=LOCKED_SECONDS_MAX,
+        timeout=locked_seconds,
+        uri=isinstance(path, str),
         isolation_level=None,
         check_same_thread=False,
         cached_statements=STATEMENTS_CACHED,
@@ -131,10 +152,17 @@ def _prepare(connection: sqlite3.Connection, pages_max: int | None) -> None:
     # Savepoints note the pages as they were: in memory, not in a file of their own.
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
-    while _in_transaction(connection, migrate_once(SQLITE)):
-        pass
+    migrate(connection)
+    drive(connection, refuse_unfinished_copy())
     if pages_max is not None:
         connection.execute(f"PRAGMA max_page_count = {pages_max}")
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> Sequence[int]:
+    taken = []
+    while version := in_transaction(connection, migrate_once(SQLITE, migrations)):
+        taken.append(version)
+    return taken
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:
@@ -153,7 +181,8 @@ def _enter_wal(connection: sqlite3.Connection) -> None:
         raise sqlite3.OperationalError("its file system does not support a write-ahead log")
 
 
-def _in_transaction(connection: sqlite3.Connection, operation: Op[T]) -> T:
+def in_transaction(connection: sqlite3.Connection, operation: Op[T]) -> T:
+    """Runs an operation and commits it, or raises what it raises and leaves nothing of it."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         result = drive(connection, operation)

@@ -60,7 +60,9 @@ def add_thread(
 def _add_metadata(project: str, thread_seq: int, metadata: Mapping[str, str]) -> Op[None]:
     if metadata:
         columns = [column for name, value in metadata.items() for column in (project, name, value, thread_seq)]
-        yield Query(_ADD_METADATA + ", ".join(["(?, ?, ?, ?)"] * len(metadata)), tuple(columns), unread=True)
+        # Names that differ in NUL alone are the same where an engine cannot hold it.
+        marks = ", ".join(["(?, ?, ?, ?)"] * len(metadata))
+        yield Query(f"{_ADD_METADATA}{marks} ON CONFLICT DO NOTHING", tuple(columns), unread=True)
 
 
 def note_assistant(thread_id: str, assistant_id: str) -> Op[None]:
