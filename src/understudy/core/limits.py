@@ -167,6 +167,10 @@ SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_IDLE_SECONDS: Final = 300.0  # after which a connection that nobody needs is closed, when another one is used
+POSTGRES_STATEMENTS_CACHED: Final = 256  # prepared ones of a connection
+POSTGRES_GROUPS_MAX: Final = 1  # of writes that are being done at the same time
+POSTGRES_LOCK_SECONDS: Final = 0.1  # for which a group of writes waits for a row
 POSTGRES_STILL_SECONDS: Final = 10.0  # of a transaction between two statements; less than a lease
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 MIGRATION_SECONDS_MAX: Final = 3_600.0  # longest wait for another program's step, and for a step itself
@@ -180,7 +184,7 @@ CLOCK_LOOK_SECONDS: Final = 10.0  # how often a process compares its clock with 
 CLOCK_APART_SECONDS: Final = 0.05  # which both may differ by
 
 # Between processes: see docs/scale-out.md.
-LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave
+LINK_BATCH_SECONDS: Final = 0.01  # for which a run's frames are collected before they leave
 LINK_BYTES_MAX: Final = 8 * 1024 * 1024  # of one message; more of a run is read from its log
 LINK_CONNECT_SECONDS: Final = 10.0
 LINK_RETRY_SECONDS: Final = 0.5
