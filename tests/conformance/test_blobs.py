@@ -189,3 +189,13 @@ async def test_a_place_keeps_its_name(engine: str, tmp_path: Path) -> None:
         await put(blobs, b"content")
     async with open_blobs(engine, tmp_path) as blobs:
         assert await blobs.place() == "place-1"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_processes_that_open_a_place_at_once_give_it_one_name(engine: str, tmp_path: Path) -> None:
+    async def start(name: str) -> str:
+        async with open_blobs(engine, tmp_path) as blobs:
+            return await blobs.name_place(name)
+
+    names = await asyncio.gather(*(start(f"place-{number}") for number in range(12)))
+    assert len(set(names)) == 1
