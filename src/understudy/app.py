@@ -61,7 +61,7 @@ from understudy.setting_values import without_user
 from understudy.settings import SettingError, Settings
 from understudy.store.clock import DatabaseClock
 from understudy.store.migrations import UnusableDatabase
-from understudy.store.opening import open_store
+from understudy.store.opening import open_store, open_vector_index
 from understudy.store.rows import RowStore
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
@@ -90,6 +90,8 @@ class Understudy:
         self._settings = settings
         self._routes = settings.routes()
         _require_one_place_for_code(settings)
+        if settings.vector_index == "pgvector" and settings.database_url is None:
+            raise SettingError('vector_index = "pgvector" needs PostgreSQL: set database_url.')
         self._clock: Clock = entropy.now
         self._edge: ASGIApp | None = None
         self.start_failure: Exception | None = None
@@ -162,7 +164,7 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        search = _searcher(settings, store, embedders, models)
+        search = await self._search(store, embedders, models)
         files = Files(store, blobs, self._clock, entropy.new_id)
         sandboxes = make_sandboxes(settings)
         self._open.push_async_callback(sandboxes.close)
@@ -211,6 +213,14 @@ class Understudy:
             clock=self._clock,
             new_id=entropy.new_id,
         )
+
+    async def _search(self, store: Store, embedders: Embedders, models: Models) -> Search:
+        settings, vectors = self._settings, None
+        if settings.vector_index == "pgvector" and settings.database_url is not None:
+            vectors = await open_vector_index(store, settings.database_url)
+            self._open.push_async_callback(vectors.close)
+        reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
+        return Searcher(store, embedders, reranker, vectors=vectors, cache_bytes=settings.search_cache_bytes)
 
     def _start_indexer(self, store: Store, blobs: Blobs, embedders: Embedders, owner: str) -> Indexer:
         settings = self._settings
@@ -270,11 +280,6 @@ def _bounds(settings: Settings, routes: Routes) -> RunBounds:
     most[UPSTREAM] = settings.upstream_runs_max
     upstreams = {name: runs_max for name, runs_max in most.items() if runs_max is not None}
     return RunBounds(Bounds(project_max=settings.runs_per_project, upstreams=upstreams), routes.first)
-
-
-def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
-    reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
-    return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
 
 
 def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter, clock: Clock) -> Tools:

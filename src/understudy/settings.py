@@ -245,6 +245,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "leads to; without one they stay as they are.",
         ),
     ] = None
+    vector_index: Annotated[
+        Literal["memory", "pgvector"],
+        _about(
+            Group.SEARCH,
+            "Where vectors are compared: in each process's memory, or by pgvector in PostgreSQL; see docs/search.md.",
+        ),
+    ] = "memory"
     search_cache_bytes: Annotated[
         CacheBytes, _about(Group.SEARCH, "Memory for the indexes of vector stores that were searched last, in bytes.")
     ] = limits.SEARCH_CACHE_BYTES

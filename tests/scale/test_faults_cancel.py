@@ -8,7 +8,7 @@ from typing import Final
 
 from support.end_state import check_end_state
 from support.model_server import Reply, ScriptedModel, Silence
-from support.nodes import Node, nodes
+from support.nodes import LONG_LEASES, Node, nodes
 from support.postgres import database_url
 from support.reading import Reading
 from support.redis import shared_redis
@@ -59,7 +59,8 @@ async def race(model: ScriptedModel, three: list[Node], chance: random.Random) -
 async def test_of_200_cancels_against_200_completions_each_run_ends_one_way(tmp_path: Path) -> None:
     url, chance = database_url(tmp_path), random.Random(6)
     async with ScriptedModel() as model:
-        async with nodes(model, tmp_path, database_url=url, redis_url=shared_redis().url) as three:
+        shared = {"database_url": url, "redis_url": shared_redis().url}
+        async with nodes(model, tmp_path, limits=LONG_LEASES, **shared) as three:
             room = asyncio.Semaphore(AT_ONCE)
 
             async def one() -> str:

@@ -9,14 +9,14 @@ import pytest
 
 from support.end_state import check_end_state
 from support.model_server import Reply, ScriptedModel, Silence
-from support.nodes import Node, nodes
+from support.nodes import LONG_LEASES, Node, nodes
 from support.postgres import database_url
 from support.reading import Reading
 from support.redis import RedisServer, new_redis
 from support.talk import Talk, polled
 
 # The time for which Redis is away. Everything that waits for it tries again twice a second.
-AWAY_SECONDS = (0.0, 30.0) if os.environ.get("CI") == "true" else (0.0, 3.0)
+AWAY_SECONDS = (0.0, 30.0) if os.environ.get("CI") == "true" else (2.0,)
 WORDS = [f"word{number} " for number in range(20)]
 
 
@@ -34,7 +34,7 @@ async def test_runs_go_on_without_redis_and_their_readers_elsewhere_catch_up(
     url, gates = database_url(tmp_path), [asyncio.Event() for _ in range(3)]
     async with ScriptedModel() as model:
         replies = [Reply(*WORDS[:10], Silence(gate), *WORDS[10:]) for gate in gates]
-        async with nodes(model, tmp_path, database_url=url, redis_url=redis.url) as three:
+        async with nodes(model, tmp_path, limits=LONG_LEASES, database_url=url, redis_url=redis.url) as three:
             model.script(*replies)
             runs = [await Followed.begin(three) for _ in gates]
             during, after, behind = runs

@@ -15,7 +15,7 @@ from support.redis import shared_redis
 from support.talk import Talk
 from understudy.store.migrations import MIGRATIONS
 
-TALKERS = 8
+TALKERS = 6
 
 
 async def test_nodes_that_start_at_once_on_an_empty_database_make_its_tables_once(tmp_path: Path) -> None:

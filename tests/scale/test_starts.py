@@ -42,7 +42,7 @@ async def test_a_process_starts_without_its_redis_and_uses_it_when_it_comes(tmp_
                 names = [event.name for event in await reading]
                 return True if names.count("thread.message.delta") == 3 else None
 
-            await polled(crosses, seconds=10)
+            await polled(crosses, seconds=30)
     finally:
         redis.remove()
 

@@ -60,9 +60,11 @@ class FaultyStore(SqliteStore):
         self._check()
         return await super()._read(operation)
 
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
         self._check()
-        return await super()._write(operation, then)
+        return await super()._write(operation, then, about=about)
 
     def _check(self) -> None:
         if self.broken:

@@ -39,6 +39,7 @@ from understudy.wire.uploads import Upload, UploadPart
 
 E = TypeVar("E", bound=Exception)
 ENGINES = ("sqlite", "postgres")
+VECTOR_ENGINES = (*ENGINES, "pgvector")
 PROJECT = ProjectId("proj_a")
 OTHER = ProjectId("proj_b")
 NOON = 1_760_000_000
@@ -55,6 +56,13 @@ async def open_engine(name: str, directory: Path) -> AsyncIterator[Store]:
             store = await open_sqlite(directory / "understudy.db")
         case "postgres":
             store = await open_postgres(database_url(directory))
+        case "pgvector":
+            # Not above: it imports this module's neighbours.
+            from support.pgvector import open_vectors, vector_database_url
+
+            async with open_vectors(vector_database_url(directory)) as (opened, _):
+                yield opened
+            return
         case _:
             raise AssertionError(name)
     try:

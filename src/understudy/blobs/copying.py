@@ -36,7 +36,10 @@ async def copy_content(
     """
     name = await source.place()
     if name is not None and await target.place() not in (None, name):
-        raise BlobRefused("The place that files are to be copied to holds those of another installation.")
+        raise BlobRefused(
+            "The target is where another database keeps its files: take another one, or remove .place from it if that "
+            "database is gone."
+        )
     done = ContentCopied()
     waiting: asyncio.Queue[str | None] = asyncio.Queue(COPY_FILES_AT_ONCE)
 

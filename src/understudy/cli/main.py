@@ -252,7 +252,7 @@ def db_status(
     status(loaded.settings, database, as_json=as_json)
 
 
-@with_settings("data_dir", "database_url")
+@with_settings("data_dir", "database_url", "vector_index")
 def db_upgrade(loaded: Loaded, database: _Database = None) -> None:
     """Bring the tables up to date, as the start of a server does; servers may run meanwhile."""
     from understudy.cli.db import upgrade

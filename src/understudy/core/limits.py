@@ -167,6 +167,10 @@ SANDBOX_KEYS_MAX: Final = 10_000  # whose daemon is remembered
 
 POSTGRES_CONNECTIONS_MAX: Final = 8  # of one process; the server's own default allows 100 of all
 POSTGRES_SECONDS_MAX: Final = 30.0  # longest wait for a connection, and for an answer
+POSTGRES_IDLE_SECONDS: Final = 300.0  # after which a connection that nobody needs is closed, when another one is used
+POSTGRES_STATEMENTS_CACHED: Final = 256  # prepared ones of a connection
+POSTGRES_GROUPS_MAX: Final = 1  # of writes that are being done at the same time
+POSTGRES_LOCK_SECONDS: Final = 0.1  # for which a group of writes waits for a row
 POSTGRES_STILL_SECONDS: Final = 10.0  # of a transaction between two statements; less than a lease
 POSTGRES_ATTEMPTS_MAX: Final = 5  # of an operation that loses deadlocks
 MIGRATION_SECONDS_MAX: Final = 3_600.0  # longest wait for another program's step, and for a step itself
@@ -180,7 +184,7 @@ CLOCK_LOOK_SECONDS: Final = 10.0  # how often a process compares its clock with 
 CLOCK_APART_SECONDS: Final = 0.05  # which both may differ by
 
 # Between processes: see docs/scale-out.md.
-LINK_BATCH_SECONDS: Final = 0.005  # for which a run's frames are collected before they leave
+LINK_BATCH_SECONDS: Final = 0.01  # for which a run's frames are collected before they leave
 LINK_BYTES_MAX: Final = 8 * 1024 * 1024  # of one message; more of a run is read from its log
 LINK_CONNECT_SECONDS: Final = 10.0
 LINK_RETRY_SECONDS: Final = 0.5
@@ -248,6 +252,17 @@ FUSION_K: Final = 10  # what the rank is added to before it is divided by: how m
 QUERIES_MAX: Final = 32  # of one search
 SEARCHES_AT_ONCE: Final = 4  # in threads, each on one or more cores; further ones wait
 SEARCH_CACHE_BYTES: Final = 512 * 1024 * 1024  # of indexes in memory; the one in use is kept whatever its size
+PGVECTOR_DIMENSIONS_MAX: Final = 16_000  # its own bound; longer vectors are compared in memory
+PGVECTOR_EXACT_CHUNKS: Final = 200_000  # that are all compared with a query; more may be looked up in an index
+HNSW_DIMENSIONS_MAX: Final = 4_000  # pgvector's own bound
+HNSW_SHARE: Final = 4  # an index is used for no less than a fourth of what is in it
+HNSW_LINKS: Final = 32  # of a chunk, to others that are near it
+HNSW_LOOKED_AT_MAKING: Final = 128  # chunks that are kept in view while links are chosen
+HNSW_LOOKED_AT: Final = 1_000  # the same while the nearest are looked for: as many as pgvector allows
+HNSW_RECALL_MIN: Final = 0.995  # of the ten nearest, or the index is not used: queries find up to 0.5 % less
+HNSW_PROOFS: Final = 64  # vectors that an index is tried with
+HNSW_BUILD_MEMORY: Final = "512MB"  # of PostgreSQL, while it makes an index
+HNSW_BUILD_PAUSE_SECONDS: Final = 60.0  # between two attempts of a process
 SEGMENT_LOAD_ROWS: Final = 20_000  # chunks that are read before they become part of an index
 EMBEDDING_REQUEST_TEXTS: Final = 64
 EMBEDDING_REQUEST_CHARACTERS_MAX: Final = 400_000

@@ -103,6 +103,7 @@ from understudy.ports.vectors import (
     IndexHead,
     IndexRow,
     IngestJob,
+    Near,
     NewStoreFile,
     NewVectorStore,
     Passage,
@@ -112,6 +113,7 @@ from understudy.ports.vectors import (
     SearchRefused,
     SearchRequest,
     StoredVectorStore,
+    VectorIndex,
     VectorRows,
 )
 
@@ -164,6 +166,7 @@ __all__ = [
     "Missing",
     "ModelError",
     "Models",
+    "Near",
     "NewId",
     "NewRun",
     "NewStoreFile",
@@ -208,6 +211,7 @@ __all__ = [
     "UnknownModel",
     "UploadEnded",
     "UploadFull",
+    "VectorIndex",
     "VectorRows",
     "VectorStoreExpired",
     "VectorStoreFull",

@@ -20,6 +20,7 @@ from understudy.ports import (
     PageQuery,
     Rows,
     RunInLine,
+    Share,
     Store,
     StoredAssistant,
     StoredKey,
@@ -49,10 +50,14 @@ class RowStore(FileRows, VectorRowStore, Store):
         """Runs what only reads. Raises `StoreUnavailable`."""
 
     @abstractmethod
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
         """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`.
 
-        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes.
+        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes. `about`: the
+        thread whose rows the operation reads and changes, and no others that anybody changes: then it may be done side
+        by side with operations about other threads.
         """
 
     @abstractmethod
@@ -94,7 +99,8 @@ class RowStore(FileRows, VectorRowStore, Store):
         *,
         attached: Attached | None = None,
     ) -> None:
-        await self._write(partial(threads.add_thread, project, thread, messages, attached))
+        about = _about(thread.id, attached)
+        await self._write(partial(threads.add_thread, project, thread, messages, attached), about=about)
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
         return await self._read(threads.thread_exists(project, thread_id))
@@ -113,7 +119,8 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def add_message(
         self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
     ) -> None:
-        await self._write(partial(messages.add_message, project, stored, queue, attached))
+        about = _about(stored.message.thread_id, attached)
+        await self._write(partial(messages.add_message, project, stored, queue, attached), about=about)
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -144,13 +151,15 @@ class RowStore(FileRows, VectorRowStore, Store):
     # runs
 
     async def add_run(self, new: NewRun) -> Begun:
-        return await self._write(partial(runs.add_run, new))
+        about = _about(new.state.run.thread_id, new.attached, new.share)
+        return await self._write(partial(runs.add_run, new), about=about)
 
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        return await self._write(partial(runs.append, append), then)
+        about = _about(append.before.run.thread_id, share=append.share)
+        return await self._write(partial(runs.append, append), then, about=about)
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         return await self._write(partial(runs.update_run, project, thread_id, run_id, change))
@@ -202,3 +211,9 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     async def revoke_key(self, key_id: str, at: int) -> bool:
         return await self._write(partial(keys.revoke_key, key_id, at))
+
+
+def _about(thread_id: str, attached: Attached | None = None, share: Share | None = None) -> str | None:
+    """Files to search are rows of a vector store, which other threads may have too. Bounds are counted over threads."""
+    has_store = attached is not None and attached.search is not None
+    return None if has_store or share is not None else thread_id

@@ -10,7 +10,8 @@ from understudy.core.limits import COPY_FETCH_ROWS, COPY_SECONDS_MAX
 from understudy.ports import StoreUnavailable
 from understudy.store import health
 from understudy.store.operations import Op, Row
-from understudy.store.postgres import connect, drive, in_transaction, numbered, opening, stored
+from understudy.store.postgres import connect, opening
+from understudy.store.postgres_waves import drive, in_transaction, numbered, stored
 from understudy.store.sides import Batch, Side, Table, own_tables
 
 T = TypeVar("T")
