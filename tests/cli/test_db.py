@@ -194,7 +194,7 @@ async def test_content_goes_into_a_bucket_and_out_of_it(tmp_path: Path, monkeypa
     rows = ("copy", "--data-dir", str(tmp_path), "--to", f"sqlite:{old}")
     assert "Copied the content of 20 files" in await understudy_db(*rows, "--files-from", str(old), "--files-to", place)
     assert "Copied the content of 20 files" in await understudy_db(
-        *rows, "--files-from", place, "--files-to", f"{back}/files"
+        *rows, "--files-from", place, "--files-to", str(back)
     )
     async with open_blobs("local", back / "files") as blobs:
         assert await blobs.place() == "place_of_old"

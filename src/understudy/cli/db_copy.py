@@ -120,15 +120,16 @@ async def _open_target_files(settings: Settings, place: str | None) -> Blobs:
     where = _files_place(place, "--files-to")
     if isinstance(where, str):
         return await open_blobs(where, settings.files_dir)
+    where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return await open_blobs(None, where)
 
 
 def _files_place(text: str, what: str) -> Path | str:
-    """A bucket's URL, or a directory of content: `files` in a data directory."""
+    """A bucket's URL, or a directory of content: `files` in a data directory, or what looks like one by itself."""
     if text.startswith("s3:"):
         return str(decode(text, S3Url, what=what, source="the command line", strict=False))
     path = Path(text).expanduser()
-    return path / "files" if (path / "files").is_dir() else path
+    return path if path.name == "files" or (path / "partial").is_dir() else path / "files"
 
 
 async def _copy_files(named_by: Side, source: Blobs, target: Blobs) -> ContentCopied:
