@@ -12,7 +12,7 @@ from support.client import Client
 from support.command import read_until, run, started
 from support.files import new_file
 from support.model_server import Reply, ScriptedModel, Silence
-from support.postgres import database_url
+from support.postgres import database_url, shared_postgres
 from support.server import RunningServer, running_server
 from support.store import ENGINES
 from support.talk import Talk, polled
@@ -86,6 +86,25 @@ async def test_a_worker_that_may_not_work_is_refused_in_one_sentence(tmp_path: P
         "understudy: A worker that may not work is of no use: take back 'worker', which the environment variable "
         "UNDERSTUDY_WORKER says is false.\n"
     )
+
+
+async def test_a_worker_ends_in_five_seconds_though_its_database_is_away(model: ScriptedModel, tmp_path: Path) -> None:
+    url, postgres = database_url(tmp_path), shared_postgres()
+    model.script(Reply("Half", Silence()))
+    async with running_server(model, tmp_path, worker=False, database_url=url) as front:
+        talk = await Talk.begin(front.client)
+        async with started("worker", home=tmp_path, **shared(front)) as worker:
+            await read_until(worker.stdout, SAYS_LAST)
+            await talk.run()
+            await model.until(lambda: len(model.chats) == 1)
+            postgres.stop()
+            try:
+                began = time.monotonic()
+                worker.send_signal(signal.SIGTERM)
+                await asyncio.wait_for(worker.wait(), 10)
+                assert time.monotonic() - began < 5
+            finally:
+                postgres.start()
 
 
 @pytest.mark.parametrize("command", ["worker", "serve"])
