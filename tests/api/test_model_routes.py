@@ -1,12 +1,13 @@
 """Runs and passed-through requests over two model servers, as the settings file routes them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.model_server import Cut, Failure, Reply, ScriptedModel
+from support.model_server import Cut, Failure, Reply, ScriptedModel, Silence
 from support.server import RunningServer, running_server
 from support.talk import Talk
 from understudy.setting_sources import load
@@ -18,6 +19,7 @@ api_key_env = "BIG_KEY"
 quirks = ["max_completion_tokens"]
 [upstreams.local]
 base_url = "{local}"
+runs_max = 1
 [[routes]]
 model = "gpt-4-1106-preview"
 to = [{{ upstream = "big", model = "qwen3-32b" }}, {{ upstream = "local", model = "llama3.1" }}]
@@ -165,3 +167,19 @@ async def test_models_lists_what_can_be_asked_for(server: RunningServer) -> None
         (OLD, "big"),
     ]
     assert (await server.client.get("/v1/models/fast"))["object"] == "model"
+
+
+async def test_a_model_servers_bound_holds_up_its_own_runs_and_no_others(
+    server: RunningServer, big: ScriptedModel, local: ScriptedModel
+) -> None:
+    gate = asyncio.Event()
+    local.script(Reply("First.", Silence(gate)), Reply("Second."))
+    big.script(Reply("Big."))
+    talks = [await Talk.begin(server.client, model=model) for model in ("fast", "llama3.1", OLD)]
+    first, second, other = [await talk.run() for talk in talks]
+    await talks[2].until(other, "completed")
+    await local.until(lambda: len(local.chats) == 1)
+    assert (await talks[1].get(second))["status"] == "queued"
+    gate.set()
+    await talks[0].until(first, "completed")
+    await talks[1].until(second, "completed")
