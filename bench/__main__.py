@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.machine import description
 from bench.processes import Failed
-from bench.rows import FULL, QUICK, SMOKE, Sizes, measure
+from bench.rows import FULL, QUICK, SECTIONS, SMOKE, Sizes, measure
 from bench.stage import open_stage
 from bench.table import markdown
 
@@ -18,6 +18,7 @@ def main() -> int:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="about ten seconds, with rougher figures")
     size.add_argument("--smoke", action="store_true", help="two lines of the table, to see that it works")
+    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=SECTIONS, help="these sections alone")
     parser.add_argument("--directory", type=Path, help="where the databases are made, for the time of the measuring")
     asked = parser.parse_args()
     if not sys.platform.startswith("linux"):
@@ -28,7 +29,7 @@ def main() -> int:
     began = time.monotonic()
     try:
         with open_stage(asked.directory) as stage:
-            rows = measure(stage, sizes)
+            rows = measure(stage, sizes, asked.only)
             where = description(command, stage.durable_ms)
     except Failed as failure:
         print(f"bench: {failure}", file=sys.stderr)

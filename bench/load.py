@@ -6,14 +6,14 @@
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, cast
 
 import httptools
 import msgspec
 
 from bench.child import lines, run
-from bench.orders import Finish, Hold, Order, Outcome, Volley
+from bench.orders import Finish, Hold, Order, Outcome, Together, Volley
 
 _FAILURES_TOLD: Final = 3
 _TAIL_BYTES: Final = 4096
@@ -103,7 +103,9 @@ class Load:
     async def obey(self, order: Order) -> Outcome:
         match order:
             case Volley():
-                return await self._volley(order)
+                return await self._volleys([order])
+            case Together(volleys=volleys):
+                return await self._volleys(volleys)
             case Hold(volley=volley):
                 return await self._hold(volley)
             case Finish(seconds_max=seconds_max):
@@ -111,8 +113,13 @@ class Load:
                 outcome, self._held, self._held_outcome = self._held_outcome, [], Outcome()
                 return outcome
 
-    async def _volley(self, volley: Volley) -> Outcome:
-        outcome = Outcome()
+    async def _volleys(self, volleys: Sequence[Volley]) -> Outcome:
+        outcome, began = Outcome(), time.perf_counter()
+        await asyncio.gather(*(self._volley(volley, outcome) for volley in volleys))
+        outcome.seconds = time.perf_counter() - began
+        return outcome
+
+    async def _volley(self, volley: Volley, outcome: Outcome) -> None:
         left = iter(range(volley.count))
         try:
             async with asyncio.timeout(volley.seconds_max), asyncio.TaskGroup() as tasks:
@@ -123,7 +130,6 @@ class Load:
         except TimeoutError:
             outcome.failures += 1
             outcome.failed.append(f"{len(outcome.whole_ms)} of {volley.count} answered in {volley.seconds_max:g} s")
-        return outcome
 
     async def _hold(self, volley: Volley) -> Outcome:
         """Opens the streams and returns when all of them have begun; they go on."""

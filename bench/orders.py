@@ -22,6 +22,12 @@ class Volley(Struct, tag=True, kw_only=True, frozen=True):
     seconds_max: float = 60.0
 
 
+class Together(Struct, tag=True, frozen=True):
+    """Volleys at the same time. Their outcome is that of all of them."""
+
+    volleys: list[Volley]
+
+
 class Hold(Struct, tag=True, frozen=True):
     """Opens `count` streams and leaves them open."""
 
@@ -34,7 +40,7 @@ class Finish(Struct, tag=True, frozen=True):
     seconds_max: float = 60.0
 
 
-Order: TypeAlias = Volley | Hold | Finish
+Order: TypeAlias = Volley | Together | Hold | Finish
 
 
 class Outcome(Struct):
@@ -45,3 +51,4 @@ class Outcome(Struct):
     tokens: int = 0
     failures: int = 0
     failed: list[str] = field(default_factory=list)
+    seconds: float = 0.0  # from the first request to the end of the last answer

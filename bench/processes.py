@@ -29,6 +29,12 @@ class Failed(Exception):
     """A process of the measurements did not do what it is for. The text says what it wrote last."""
 
 
+def process_seconds(pid: int) -> float:
+    """User and system time of all threads of a process since it began. Raises `OSError` when it has ended."""
+    # How Linux numbers the CPU clock of another process: clock_getcpuclockid(3).
+    return time.clock_gettime(~pid << 3 | 2)
+
+
 class Server:
     """A process that listens on `port` of 127.0.0.1."""
 
@@ -39,8 +45,7 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """User and system time of all its threads since it began."""
-        # How Linux numbers the CPU clock of another process: clock_getcpuclockid(3).
-        return time.clock_gettime(~self._child.pid << 3 | 2)
+        return process_seconds(self._child.pid)
 
     def forget_peak(self) -> None:
         """From now on `peak_bytes` is of what comes."""
@@ -93,16 +98,20 @@ def load_client(log: Path) -> Iterator[LoadClient]:
 
 
 @contextmanager
-def understudy(upstream: Server, data_dir: Path) -> Iterator[Server]:
-    """`understudy serve` with its defaults, but for the log's level. Yields when its first request was answered."""
+def understudy(upstream: Server, data_dir: Path, **settings: str) -> Iterator[Server]:
+    """`understudy serve` with its defaults, but for the log's level and what is given here, as in its environment.
+
+    Yields when its first request was answered.
+    """
     data_dir.mkdir(exist_ok=True)
-    port = _free_port()
+    port = free_port()
     values = {
         "port": str(port),
         "data_dir": str(data_dir),
         "api_key": KEY,
         "upstream_base_url": f"http://127.0.0.1:{upstream.port}/v1",
         "log_level": "warning",
+        **settings,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
     environment = {**inherited, **{f"UNDERSTUDY_{name.upper()}": value for name, value in values.items()}}
@@ -121,7 +130,7 @@ def litellm(upstream: Server, model: str, directory: Path) -> Iterator[Server | 
         yield None
         return
     directory.mkdir(exist_ok=True)
-    port = _free_port()
+    port = free_port()
     parameters = {
         "model": f"openai/{model}",
         "api_base": f"http://127.0.0.1:{upstream.port}/v1",
@@ -217,7 +226,7 @@ def request(method: str, path: str, body: bytes = b"", *more: str) -> str:
     return "\r\n".join(lines) + "\r\n\r\n" + body.decode()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

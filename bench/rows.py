@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable, Collection
 from typing import Final
 
 from msgspec import Struct
@@ -9,19 +10,28 @@ from msgspec import Struct
 from bench.cranfield import quality
 from bench.files import large_file
 from bench.ingest import ingest
+from bench.machine import durable_write_ms
 from bench.orders import Finish, Hold, Volley
+from bench.pgvector import by_pgvector
 from bench.processes import Failed, Server, call, litellm, understudy
 from bench.sandbox import code
+from bench.scale import scale
 from bench.search import speed
 from bench.stage import Cost, Stage, new_assistant, new_run
 from bench.table import Row, median, percentile, row, shown
 from bench.threads import add_thread
 
-__all__ = ["FULL", "QUICK", "SMOKE", "Sizes", "measure"]
+__all__ = ["FULL", "QUICK", "SECTIONS", "SMOKE", "Sizes", "measure"]
 
 _EVERY: Final = "20ms"
 _PACED_STREAMS: Final = 50
 _AT_ONCE: Final = 50
+
+
+SECTIONS: Final = (
+    *("single", "concurrent", "paced", "waiting", "threads", "files", "code", "scale", "starts", "search", "ingest"),
+    "peers",
+)
 
 
 class Sizes(Struct, frozen=True, kw_only=True):
@@ -41,6 +51,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     search_chunks: tuple[int, ...]  # of each vector store that is searched
     file_mebibytes: int
     code_sessions: int
+    scale_rounds: int  # of several processes on PostgreSQL
     peers: bool
 
 
@@ -59,6 +70,7 @@ FULL: Final = Sizes(
     search_chunks=(10_000, 100_000),
     file_mebibytes=512,
     code_sessions=7,
+    scale_rounds=5,
     peers=True,
 )
 QUICK: Final = Sizes(
@@ -76,6 +88,7 @@ QUICK: Final = Sizes(
     search_chunks=(10_000,),
     file_mebibytes=64,
     code_sessions=3,
+    scale_rounds=2,
     peers=False,
 )
 SMOKE: Final = Sizes(
@@ -93,39 +106,34 @@ SMOKE: Final = Sizes(
     search_chunks=(),
     file_mebibytes=1,
     code_sessions=0,
+    scale_rounds=0,
     peers=False,
 )
 
 
-def measure(stage: Stage, sizes: Sizes) -> list[Row]:
-    """The whole table; what has the size 0 is left out."""
+def measure(stage: Stage, sizes: Sizes, only: Collection[str] = SECTIONS) -> list[Row]:
+    """The table, or some sections of it; what has the size 0 is left out."""
     _warm(stage)
-    rows = one_token(stage, sizes)
-    if sizes.concurrent_runs:
-        rows += concurrent(stage, sizes)
-    if sizes.paced_rounds:
-        rows += paced(stage, sizes)
-    if sizes.waiting:
-        rows += waiting(stage, sizes)
-    if sizes.thread_rounds:
-        rows += long_threads(stage, sizes)
-    if sizes.file_mebibytes:
-        rows += large_file(stage, sizes.file_mebibytes)
-    if sizes.code_sessions:
-        rows += code(stage.directory, sizes.code_sessions)
-    if sizes.starts:
-        rows += starts(stage, sizes)
-    if sizes.search_chunks:
-        rows += quality(slow=sizes.peers)
-        rows += [one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)]
-    if sizes.ingest_megabytes:
-        rows += ingest(stage, sizes.ingest_megabytes)
-    if sizes.peers:
-        rows += peers(stage, sizes)
-    return rows
+    sections: dict[str, tuple[object, Callable[[], list[Row]]]] = {
+        "single": (sizes.single_runs, lambda: one_token(stage, sizes)),
+        "concurrent": (sizes.concurrent_runs, lambda: concurrent(stage, sizes)),
+        "paced": (sizes.paced_rounds, lambda: paced(stage, sizes)),
+        "waiting": (sizes.waiting, lambda: waiting(stage, sizes)),
+        "threads": (sizes.thread_rounds, lambda: long_threads(stage, sizes)),
+        "files": (sizes.file_mebibytes, lambda: large_file(stage, sizes.file_mebibytes)),
+        "code": (sizes.code_sessions, lambda: code(stage.directory, sizes.code_sessions)),
+        "scale": (sizes.scale_rounds, lambda: several(stage, sizes)),
+        "starts": (sizes.starts, lambda: starts(stage, sizes)),
+        "search": (sizes.search_chunks, lambda: searches(stage, sizes)),
+        "ingest": (sizes.ingest_megabytes, lambda: ingest(stage, sizes.ingest_megabytes)),
+        "peers": (sizes.peers, lambda: peers(stage, sizes)),
+    }
+    assert tuple(sections) == SECTIONS
+    return [one for name, (size, section) in sections.items() if size and name in only for one in section()]
 
 
 def _warm(stage: Stage) -> None:
+    stage.durable_ms.append(durable_write_ms(stage.directory))
     stage.obey(stage.chats(stage.proxy, "tokens=1", 20, concurrency=4))
     stage.obey(stage.runs("tokens=1", 20, concurrency=4))
 
@@ -271,6 +279,20 @@ def long_threads(stage: Stage, sizes: Sizes) -> list[Row]:
     return [
         row(f"{what}, over that on one of 10, the last 10 shown", long / short, "x", at_most=1.25, understudy=figures),
         row(f"{what}, as many of them shown as fit a window of 128,000 tokens", whole.cpu_ms_per_request, " ms"),
+    ]
+
+
+def several(stage: Stage, sizes: Sizes) -> list[Row]:
+    """Processes that share PostgreSQL and Redis."""
+    return scale(stage, sizes.scale_rounds, sizes.single_runs, sizes.concurrent_runs, sizes.paced_tokens)
+
+
+def searches(stage: Stage, sizes: Sizes) -> list[Row]:
+    """How well search finds, and how fast."""
+    return [
+        *quality(slow=sizes.peers),
+        *(one for chunks in sizes.search_chunks for one in speed(stage.directory, chunks)),
+        *(one for chunks in sizes.search_chunks for one in by_pgvector(chunks)),
     ]
 
 

@@ -30,20 +30,20 @@ from understudy.store.sqlite import open_sqlite
 from understudy.wire.files import File
 from understudy.wire.vector_stores import CreateVectorStore, GreaterOrEqual
 
-__all__ = ["speed"]
+__all__ = ["BEST", "SEARCHES", "WORDS_PER_QUERY", "Chance", "Only", "Texts", "filled", "recall", "speed"]
 
 _PROJECT: Final = ProjectId("bench")
 _DIMENSIONS: Final = 256
 _CHUNKS_PER_FILE: Final = 500
-_TEXTS: Final = 5_000  # different ones
+_DIFFERENT: Final = 5_000  # different ones
 _WORDS: Final = 30_000
 _WORDS_PER_CHUNK: Final = 150
-_WORDS_PER_QUERY: Final = 8
-_SEARCHES: Final = 60
-_BEST: Final = 10
+WORDS_PER_QUERY: Final = 8
+SEARCHES: Final = 60
+BEST: Final = 10
 
 
-class _Chance(Embedder):
+class Chance(Embedder):
     """Vectors that have nothing to do with the texts: how long a search takes does not depend on that."""
 
     embedding = Embedding(model="chance", dimensions=_DIMENSIONS)
@@ -59,7 +59,7 @@ class _Chance(Embedder):
         return self.newest
 
 
-class _Only(Embedders):
+class Only(Embedders):
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
 
@@ -73,7 +73,7 @@ class _Only(Embedders):
         """Nothing is open."""
 
 
-class _Texts:
+class Texts:
     """Texts of made-up words, a few of them frequent and most of them rare."""
 
     def __init__(self, random: np.random.Generator) -> None:
@@ -82,7 +82,7 @@ class _Texts:
         weights = 1 / (np.arange(_WORDS) + 20)
         self._bounds = np.cumsum(weights / weights.sum())
 
-        self.chunks = [(text, term_counts(text)) for text in (self.text(_WORDS_PER_CHUNK) for _ in range(_TEXTS))]
+        self.chunks = [(text, term_counts(text)) for text in (self.text(_WORDS_PER_CHUNK) for _ in range(_DIFFERENT))]
 
     def text(self, words: int) -> str:
         places = np.searchsorted(self._bounds, self._random.random(words)).clip(max=_WORDS - 1)
@@ -96,21 +96,21 @@ def speed(directory: Path, chunks: int) -> list[Row]:
 
 async def _speed(path: Path, chunks: int) -> list[Row]:
     random = np.random.default_rng(1)
-    texts, embedder = _Texts(random), _Chance(random)
+    texts, embedder = Texts(random), Chance(random)
     store = await open_sqlite(path)
     try:
-        store_id, vectors = await _filled(store, texts, embedder, chunks)
-        search = Searcher(store, _Only(embedder))
+        store_id, vectors = await filled(store, texts, embedder, chunks)
+        search = Searcher(store, Only(embedder))
         began = time.perf_counter()
-        await search.search([store_id], SearchRequest(queries=[texts.text(_WORDS_PER_QUERY)], limit=_BEST))
+        await search.search([store_id], SearchRequest(queries=[texts.text(WORDS_PER_QUERY)], limit=BEST))
         first = time.perf_counter() - began
         taken = []
-        for _ in range(_SEARCHES):
-            wanted = SearchRequest(queries=[texts.text(_WORDS_PER_QUERY)], limit=_BEST)
+        for _ in range(SEARCHES):
+            wanted = SearchRequest(queries=[texts.text(WORDS_PER_QUERY)], limit=BEST)
             began = time.perf_counter()
             await search.search([store_id], wanted)
             taken.append(1000 * (time.perf_counter() - began))
-        recall = await _recall(search, store_id, embedder, vectors)
+        found = await recall(search, store_id, embedder, vectors)
     finally:
         await store.close()
     scan, what = _scan_ms(vectors), f"search by words and vectors in {chunks:,} chunks"
@@ -119,11 +119,11 @@ async def _speed(path: Path, chunks: int) -> list[Row]:
         row(f"{what}, p50", median(taken), " ms", at_most=25 if chunks > 10_000 else 5, understudy=note),
         row(f"{what}, p95", percentile(taken, 95), " ms"),
         row(f"{what}: the first one, which reads the index", first, " s"),
-        row(f"{what}: the ten best by vectors under a filter that are the exact ones", recall, "", at_least=0.99),
+        row(f"{what}: the ten best by vectors under a filter that are the exact ones", found, "", at_least=0.99),
     ]
 
 
-async def _filled(store: Store, texts: _Texts, embedder: Embedder, chunks: int) -> tuple[str, NDArray[np.float32]]:
+async def filled(store: Store, texts: Texts, embedder: Embedder, chunks: int) -> tuple[str, NDArray[np.float32]]:
     """A vector store, and its vectors in the order of their files. Every file has its number as an attribute."""
     made = new_vector_store(CreateVectorStore(), store_id=entropy.new_id("vector store"), at=0)
     await store.add_vector_store(_PROJECT, NewVectorStore(store=made, embedding=embedder.embedding))
@@ -135,7 +135,7 @@ async def _filled(store: Store, texts: _Texts, embedder: Embedder, chunks: int) 
         attached = NewStoreFile(file_id=file.id, chunking=AUTO_CHUNKING, attributes={"number": number})
         await store.attach_files(_PROJECT, made.id, [attached], at=0)
         [job] = await store.claim_ingest("bench", 0, 60, limit=1)
-        first = number * _CHUNKS_PER_FILE % _TEXTS
+        first = number * _CHUNKS_PER_FILE % _DIFFERENT
         passages = texts.chunks[first : first + _CHUNKS_PER_FILE]
         packed = await embedder.embed([text for text, _ in passages])
         new = [
@@ -148,24 +148,24 @@ async def _filled(store: Store, texts: _Texts, embedder: Embedder, chunks: int) 
     return made.id, np.stack(vectors)
 
 
-async def _recall(search: Searcher, store_id: str, embedder: _Chance, vectors: NDArray[np.float32]) -> float:
+async def recall(search: Searcher, store_id: str, embedder: Chance, vectors: NDArray[np.float32]) -> float:
     """By queries without a word, which only vectors answer, in the second half of the files."""
     middle = len(vectors) // 2
     where = GreaterOrEqual(key="number", value=middle // _CHUNKS_PER_FILE)
     hits = 0
-    for _ in range(_SEARCHES):
-        found = await search.search([store_id], SearchRequest(queries=["the"], limit=_BEST, where=where))
+    for _ in range(SEARCHES):
+        found = await search.search([store_id], SearchRequest(queries=["the"], limit=BEST, where=where))
         asked = np.frombuffer(embedder.newest[0], "<f2").astype(np.float32)
-        exact = set((middle + np.argsort(-(vectors[middle:] @ asked))[:_BEST]).tolist())
+        exact = set((middle + np.argsort(-(vectors[middle:] @ asked))[:BEST]).tolist())
         places = {_CHUNKS_PER_FILE * int(one.attributes["number"]) + one.number for one in found}
         hits += len(places & exact)
-    return hits / (_BEST * _SEARCHES)
+    return hits / (BEST * SEARCHES)
 
 
 def _scan_ms(vectors: NDArray[np.float32]) -> float:
     """The yardstick: numpy multiplies all vectors with one, in one thread."""
     taken = []
-    for _ in range(_SEARCHES):
+    for _ in range(SEARCHES):
         began = time.perf_counter()
         np.einsum("ij,j->i", vectors, vectors[0])
         taken.append(1000 * (time.perf_counter() - began))

@@ -15,7 +15,7 @@ from bench.machine import durable_write_ms
 from bench.orders import Order, Outcome, Volley
 from bench.processes import Failed, LoadClient, Server, call, load_client, module_server, request, understudy
 
-_SETTLE_SECONDS: Final = 0.05  # for what a server does behind the last byte of an answer
+SETTLE_SECONDS: Final = 0.05  # for what a server does behind the last byte of an answer
 _QUESTION: Final = "What is the answer to the great question of life, the universe and everything?"
 
 
@@ -100,7 +100,7 @@ class Stage(Struct, frozen=True, kw_only=True):
             for name, (server, volley) in orders.items():
                 cost, before = costs[name], server.cpu_seconds()
                 outcome = self.obey(volley)
-                time.sleep(_SETTLE_SECONDS)
+                time.sleep(SETTLE_SECONDS)
                 cost.cpu_seconds += server.cpu_seconds() - before
                 cost.requests += len(outcome.first_ms)
                 cost.tokens += outcome.tokens

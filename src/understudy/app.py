@@ -4,6 +4,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,10 +22,12 @@ from understudy.embeddings.choice import ChosenEmbedders
 from understudy.embeddings.http import HttpEmbedding
 from understudy.embeddings.rerank import HttpReranker
 from understudy.embeddings.static import STATIC
+from understudy.engine.bounds import RunBounds
 from understudy.engine.files import Files
 from understudy.engine.images import Images
 from understudy.engine.ingest import Ingest
 from understudy.engine.journal import Journal
+from understudy.engine.place import FilesElsewhere, require_place
 from understudy.engine.run_loop import RunLoop
 from understudy.engine.runs import Runs
 from understudy.engine.search import Searcher
@@ -39,12 +42,26 @@ from understudy.models.none import NoModels
 from understudy.models.router import RoutedModels
 from understudy.models.routes import Routes
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, Bus, Clock, Embedders, Models, Sandboxes, Search, Store
+from understudy.ports import (
+    BlobRefused,
+    Blobs,
+    Bounds,
+    Bus,
+    Clock,
+    Embedders,
+    Models,
+    Sandboxes,
+    Search,
+    Store,
+    StoreUnavailable,
+)
 from understudy.sandbox.limits import SandboxLimits
 from understudy.sandbox.opening import open_sandboxes
+from understudy.setting_values import without_user
 from understudy.settings import SettingError, Settings
 from understudy.store.clock import DatabaseClock
-from understudy.store.opening import open_store
+from understudy.store.migrations import UnusableDatabase
+from understudy.store.opening import open_store, open_vector_index
 from understudy.store.rows import RowStore
 from understudy.tokens import SplintrTokens
 from understudy.tools.code_files import CodeFiles
@@ -55,6 +72,9 @@ from understudy.worker.indexer import Indexer
 from understudy.worker.worker import Worker
 
 log = structlog.get_logger()
+
+# Why a process may be unable to start although nothing of it is wrong: each is one sentence for its operator.
+START_REFUSALS: Final = (SettingError, StoreUnavailable, UnusableDatabase, BlobRefused, FilesElsewhere, OSError)
 
 
 def create_app(settings: Settings) -> "Understudy":
@@ -70,8 +90,11 @@ class Understudy:
         self._settings = settings
         self._routes = settings.routes()
         _require_one_place_for_code(settings)
+        if settings.vector_index == "pgvector" and settings.database_url is None:
+            raise SettingError('vector_index = "pgvector" needs PostgreSQL: set database_url.')
         self._clock: Clock = entropy.now
         self._edge: ASGIApp | None = None
+        self.start_failure: Exception | None = None
         self._open = AsyncExitStack()
         self._drain = AsyncExitStack()
 
@@ -87,9 +110,11 @@ class Understudy:
         try:
             await self.start()
         except Exception as error:
-            log.exception("start_failed")
+            self.start_failure = error
+            if not isinstance(error, START_REFUSALS):
+                log.exception("start_failed")
             await self.stop()
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await send({"type": "lifespan.startup.failed"})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
@@ -111,6 +136,8 @@ class Understudy:
         opened.push_async_callback(embedders.close)
         blobs = await open_blobs(settings.files_url, settings.files_dir)
         opened.push_async_callback(blobs.close)
+        where = without_user(settings.files_url or str(settings.files_dir))
+        await require_place(store, blobs, entropy.new_id, where=where)
         self._edge = await self._assemble(node, store, blobs, bus, models, embedders)
 
     async def _keep_time(self, store: RowStore) -> None:
@@ -137,7 +164,7 @@ class Understudy:
         tokens = SplintrTokens()
         warming = asyncio.create_task(asyncio.to_thread(tokens.warm))
         self._open.push_async_callback(asyncio.wait, [warming])
-        search = _searcher(settings, store, embedders, models)
+        search = await self._search(store, embedders, models)
         files = Files(store, blobs, self._clock, entropy.new_id)
         sandboxes = make_sandboxes(settings)
         self._open.push_async_callback(sandboxes.close)
@@ -147,8 +174,9 @@ class Understudy:
         tools = _tools(settings, store, search, code, self._clock)
         self._open.push_async_callback(tools.close)
         places = settings.runs_per_worker if settings.worker else 0
-        worker = Worker(store, journal, bus, self._clock, owner=node, places=places)
-        runs = Runs(store, journal, bus, worker, self._clock)
+        bounds = _bounds(settings, self._routes)
+        worker = Worker(store, journal, bus, self._clock, owner=node, places=places, bounds=bounds)
+        runs = Runs(store, journal, bus, worker, self._clock, bounds)
         images = Images(store, files, self._clock)
         loop = RunLoop(store, journal, bus, models, tokens, tools, images, clock=self._clock, new_id=entropy.new_id)
         sweep = Sweep(store, runs, files, self._clock, facts_keep_seconds=settings.events_keep_seconds)
@@ -185,6 +213,14 @@ class Understudy:
             clock=self._clock,
             new_id=entropy.new_id,
         )
+
+    async def _search(self, store: Store, embedders: Embedders, models: Models) -> Search:
+        settings, vectors = self._settings, None
+        if settings.vector_index == "pgvector" and settings.database_url is not None:
+            vectors = await open_vector_index(store, settings.database_url)
+            self._open.push_async_callback(vectors.close)
+        reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
+        return Searcher(store, embedders, reranker, vectors=vectors, cache_bytes=settings.search_cache_bytes)
 
     def _start_indexer(self, store: Store, blobs: Blobs, embedders: Embedders, owner: str) -> Indexer:
         settings = self._settings
@@ -239,9 +275,11 @@ def sandbox_limits(settings: Settings) -> SandboxLimits:
     return SandboxLimits(memory_bytes=settings.sandbox_memory_bytes, call_seconds=settings.sandbox_call_seconds)
 
 
-def _searcher(settings: Settings, store: Store, embedders: Embedders, models: Models) -> Search:
-    reranker = None if settings.rerank_model is None else HttpReranker(models, settings.rerank_model)
-    return Searcher(store, embedders, reranker, cache_bytes=settings.search_cache_bytes)
+def _bounds(settings: Settings, routes: Routes) -> RunBounds:
+    most = {name: table.runs_max for name, table in settings.models.upstreams.items()}
+    most[UPSTREAM] = settings.upstream_runs_max
+    upstreams = {name: runs_max for name, runs_max in most.items() if runs_max is not None}
+    return RunBounds(Bounds(project_max=settings.runs_per_project, upstreams=upstreams), routes.first)
 
 
 def _tools(settings: Settings, store: Store, search: Search, code: CodeInterpreter, clock: Clock) -> Tools:

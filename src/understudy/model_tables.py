@@ -10,6 +10,7 @@ from understudy.core import limits
 from understudy.models.quirks import QUIRKS
 from understudy.models.routes import Route, Routes, Target
 from understudy.setting_values import (
+    Count,
     HeaderName,
     HeaderValue,
     HttpUrl,
@@ -56,6 +57,9 @@ class UpstreamTable(Struct, frozen=True, kw_only=True):
     silence_seconds: Annotated[Seconds, _about("Longest wait for the next byte of an answer.")] = (
         limits.UPSTREAM_SILENCE_SECONDS
     )
+    runs_max: Annotated[
+        Count | None, _about("Runs that are worked on with it at the same time, by all processes together.")
+    ] = None
     quirks: Annotated[
         tuple[str, ...],
         Meta(extra={"words": "a list of names of quirks"}),

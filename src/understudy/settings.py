@@ -4,18 +4,18 @@ The fields of `Settings` are the one table: decoding, `understudy serve --help` 
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, Literal, get_args, get_origin
+from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import NODEFAULT, Struct
+from msgspec import Struct
 
 from understudy.core import limits
 from understudy.model_tables import ModelTables
 from understudy.models.routes import Routes
 from understudy.setting_groups import Group
 from understudy.setting_groups import about as _about
+from understudy.setting_rows import Setting, rows_of
 from understudy.setting_values import (
     Bytes,
     CacheBytes,
@@ -35,15 +35,9 @@ from understudy.setting_values import (
     Seconds,
     SettingError,
     Tokens,
-    value_type,
-    without_none,
-    without_user,
-    words_for,
 )
 
 __all__ = ["SETTINGS", "Group", "Setting", "SettingError", "Settings"]
-
-ENV_PREFIX: Final = "UNDERSTUDY_"
 
 
 def _data_dir() -> Path:
@@ -137,6 +131,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     upstream_silence_seconds: Annotated[
         Seconds, _about(Group.MODEL, "Longest wait for the next byte of the model server's answer.")
     ] = limits.UPSTREAM_SILENCE_SECONDS
+    upstream_runs_max: Annotated[
+        Count | None,
+        _about(
+            Group.MODEL,
+            "Runs that are worked on with the model server at the same time, by all processes together; further ones "
+            "wait in `queued`. See docs/scale-out.md.",
+        ),
+    ] = None
     default_model: Annotated[
         NotEmpty | None,
         _about(Group.MODEL, "Model that `understudy chat` uses; without one, the first that the server lists."),
@@ -153,6 +155,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     runs_per_worker: Annotated[Count, _about(Group.RUNS, "Runs that this process works on at the same time.")] = (
         limits.RUNS_PER_WORKER_MAX
     )
+    runs_per_project: Annotated[
+        Count | None,
+        _about(
+            Group.RUNS,
+            "Runs of one project that are worked on at the same time, by all processes together; further ones wait in "
+            "`queued`. See docs/scale-out.md.",
+        ),
+    ] = None
     run_lifetime_seconds: Annotated[
         Lifetime, _about(Group.RUNS, "Time after its creation at which a run that has not ended expires.")
     ] = limits.RUN_LIFETIME_SECONDS
@@ -235,6 +245,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "leads to; without one they stay as they are.",
         ),
     ] = None
+    vector_index: Annotated[
+        Literal["memory", "pgvector"],
+        _about(
+            Group.SEARCH,
+            "Where vectors are compared: in each process's memory, or by pgvector in PostgreSQL; see docs/search.md.",
+        ),
+    ] = "memory"
     search_cache_bytes: Annotated[
         CacheBytes, _about(Group.SEARCH, "Memory for the indexes of vector stores that were searched last, in bytes.")
     ] = limits.SEARCH_CACHE_BYTES
@@ -359,82 +376,4 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return list(self.shown().items())
 
 
-class Setting(Struct, frozen=True, kw_only=True):
-    """One row of the table. `default` is in words where it depends on the machine."""
-
-    name: str
-    type: object
-    words: str
-    default: object
-    description: str
-    group: Group
-    secret: bool
-
-    @property
-    def env(self) -> str:
-        return ENV_PREFIX + self.name.upper()
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
-
-    @property
-    def is_switch(self) -> bool:
-        return self.words == "true or false"
-
-    @property
-    def metavar(self) -> str:
-        """What stands for the value in the help."""
-        kind = without_none(self.type)
-        choices = get_args(kind)
-        if choices and all(isinstance(choice, str) for choice in choices):
-            return "|".join(choices)
-        bare = getattr(kind, "__origin__", kind)  # without its limits
-        return _METAVARS.get(get_origin(bare) or bare, "TEXT")
-
-    @property
-    def default_words(self) -> str:
-        match self.default:
-            case None:
-                return "not set"
-            case bool():
-                return str(self.default).lower()
-            case {}:
-                return "none"
-            case _:
-                return str(self.default)
-
-    def shown(self, value: object) -> object:
-        """The value, or `***` in the place of a secret one."""
-        if isinstance(value, str) and without_none(self.type) is HttpUrl:
-            return without_user(value)
-        return "***" if self.secret and value else value
-
-
-# --- the table
-
-
-_METAVARS: Final[dict[object, str]] = {Path: "PATH", int: "NUMBER", float: "NUMBER", dict: "JSON"}
-
-
-def _settings() -> Iterator[Setting]:
-    for field in msgspec.structs.fields(Settings):
-        if field.type is ModelTables:
-            continue
-        about = field.type.__metadata__[-1]
-        default = about.extra["default"] or (
-            field.default if field.default is not NODEFAULT else field.default_factory()
-        )
-        type_ = value_type(field.type)
-        yield Setting(
-            name=field.name,
-            type=type_,
-            words=words_for(type_),
-            default=default,
-            description=about.description,
-            group=about.extra["group"],
-            secret=about.extra["secret"],
-        )
-
-
-SETTINGS: Final[tuple[Setting, ...]] = tuple(_settings())
+SETTINGS: Final[tuple[Setting, ...]] = tuple(rows_of(Settings, but=ModelTables))

@@ -137,7 +137,7 @@ def test_it_takes_as_many_open_files_as_it_is_allowed() -> None:
     allowed, allowable = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, allowable))
     try:
-        serve._allow_open_files()
+        serve.allow_open_files()
         taken, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, allowable))

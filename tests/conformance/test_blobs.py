@@ -42,6 +42,21 @@ async def test_large_content_is_read_in_pieces(blobs: Blobs, length: int) -> Non
     assert max(map(len, pieces)) <= BLOB_PIECE_BYTES
 
 
+async def test_content_may_be_given_another_stores_key(blobs: Blobs) -> None:
+    key = "0123456789abcdef" * 2
+    for text in (b"first", b"second"):
+        async with blobs.writer(key) as writer:
+            await writer.write(text)
+            assert (await writer.finish()).key == key
+        assert await content(blobs, key) == text
+    async with blobs.writer(key) as writer:
+        await writer.write(b"never finished")
+    assert await content(blobs, key) == b"second"
+    with pytest.raises(KeyError):
+        async with blobs.writer("../../elsewhere"):
+            pass
+
+
 async def test_each_content_has_a_key_of_its_own(blobs: Blobs) -> None:
     first, second = await put(blobs, b"same"), await put(blobs, b"same")
     assert first.key != second.key
@@ -157,3 +172,20 @@ async def test_another_process_finds_the_same_content(tmp_path: Path) -> None:
     for engine in ENGINES:
         async with open_blobs(engine, tmp_path) as first, open_blobs(engine, tmp_path) as second:
             assert await content(second, (await put(first, b"x")).key) == b"x"
+
+
+async def test_a_place_has_the_name_that_it_was_given_first(blobs: Blobs) -> None:
+    assert await blobs.place() is None
+    names = await asyncio.gather(*(blobs.name_place(f"place-{number}") for number in range(8)))
+    assert len(set(names)) == 1
+    assert await blobs.place() == names[0]
+    assert await blobs.name_place("another") == names[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_place_keeps_its_name(engine: str, tmp_path: Path) -> None:
+    async with open_blobs(engine, tmp_path) as blobs:
+        assert await blobs.name_place("place-1") == "place-1"
+        await put(blobs, b"content")
+    async with open_blobs(engine, tmp_path) as blobs:
+        assert await blobs.place() == "place-1"

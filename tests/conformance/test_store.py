@@ -11,12 +11,12 @@ from msgspec.structs import replace
 
 from support.store import (
     ENGINES,
-    NOON,
     OTHER,
     PROJECT,
     Life,
     assistant,
     begun_thread,
+    claimable,
     fresh,
     message,
     new_run,
@@ -153,7 +153,7 @@ async def test_nothing_under_a_deleted_thread_is_left(store: Store) -> None:
     assert await store.steps(life.id) == []
     assert await store.facts(life.id, after_seq=0, limit=100) == []
     assert await store.recent_messages(ThreadId(thread_id), before=None, limit=10) == []
-    assert await store.claimable(NOON, limit=10) == [neighbour.id]
+    assert await claimable(store) == [neighbour.id]
     missing = await refusal(Missing, store.append(life.append(life.state, [])))
     assert (missing.kind, missing.id) == ("run", life.id)
     missing = await refusal(Missing, store.add_message(PROJECT, message(thread_id)))

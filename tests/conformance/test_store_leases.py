@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from support.store import ENGINES, NOON, Life, begun_thread, open_engine
+from support.store import ENGINES, NOON, Life, begun_thread, claimable, open_engine
 from understudy.core.ids import RunId
 from understudy.ports import Lease, Store
 from understudy.wire.runs import RunStatus
@@ -24,24 +24,26 @@ async def _in_status(store: Store, status: RunStatus, lease: Lease | None = None
     return life
 
 
-async def test_free_runs_are_claimable_oldest_first(store: Store) -> None:
-    lives = [await _in_status(store, status) for status in ("queued", "in_progress", "cancelling", "queued")]
+async def test_free_runs_that_were_worked_on_are_lost(store: Store) -> None:
+    lives = {status: await _in_status(store, status) for status in ("queued", "in_progress", "cancelling")}
     for status in ("requires_action", "completed", "failed", "cancelled", "incomplete", "expired"):
         await _in_status(store, status)
-    assert await store.claimable(NOON, limit=10) == [life.id for life in lives]
-    assert await store.claimable(NOON, limit=2) == [life.id for life in lives[:2]]
+    lost = [lives["in_progress"].id, lives["cancelling"].id]
+    assert set(await store.lost(NOON, limit=10)) == set(lost)
+    assert len(await store.lost(NOON, limit=1)) == 1
+    assert await claimable(store) == [lives["queued"].id, *await store.lost(NOON, limit=10)]
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelling"])
 async def test_a_leased_run_is_claimable_when_its_lease_has_run_out(store: Store, status: RunStatus) -> None:
     life = await _in_status(store, status, Lease(owner="w1", until=NOON + 15.0))
-    assert await store.claimable(NOON + 14.9, limit=10) == []
-    assert await store.claimable(NOON + 15.0, limit=10) == [life.id]
+    assert await claimable(store, NOON + 14.9) == []
+    assert await claimable(store, NOON + 15.0) == [life.id]
 
 
 async def test_a_run_begun_under_a_lease_is_nobody_elses(store: Store) -> None:
     life = await Life.begin(store, await begun_thread(store), lease=Lease(owner="w1", until=NOON + 15.0))
-    assert await store.claimable(NOON, limit=10) == []
+    assert await claimable(store) == []
     assert await store.renew("w1", [life.id], NOON + 30.0) == [life.id]
 
 
@@ -52,7 +54,7 @@ async def test_renewing_extends_what_is_still_held_and_says_so(store: Store) -> 
     await freed.go(freed.state, [], lease=None)
     asked = [mine[0].id, theirs.id, freed.id, mine[1].id, RunId("run_x")]
     assert await store.renew("w1", asked, NOON + 40.0) == [mine[0].id, mine[1].id]
-    assert await store.claimable(NOON + 20.0, limit=10) == [freed.id, theirs.id]
+    assert await claimable(store, NOON + 20.0) == [freed.id, theirs.id]
     renewed = await store.run(mine[0].id)
     assert renewed is not None
     assert renewed.lease == Lease(owner="w1", until=NOON + 40.0)
@@ -63,7 +65,7 @@ async def test_renewing_extends_what_is_still_held_and_says_so(store: Store) -> 
 async def test_renewing_tells_of_a_cancel_that_another_process_has_written(store: Store) -> None:
     life = await _in_status(store, "cancelling", Lease(owner="w1", until=NOON + 15.0))
     assert await store.renew("w1", [life.id], NOON + 40.0) == []
-    assert await store.claimable(NOON + 20.0, limit=10) == [], "it is the owner's to end"
+    assert await claimable(store, NOON + 20.0) == [], "it is the owner's to end"
 
 
 async def test_active_runs_past_their_time_are_expired_unless_somebody_works_on_them(store: Store) -> None:

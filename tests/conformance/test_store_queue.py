@@ -14,6 +14,7 @@ from support.store import (
     PROJECT,
     Life,
     begun_thread,
+    claimable,
     message,
     new_run,
     open_engine,
@@ -61,7 +62,7 @@ async def test_a_run_that_must_wait_is_written_as_it_waits(store: Store) -> None
     logged = await store.facts(waiting.id, after_seq=0, limit=10)
     assert [fact.event for fact in logged] == ["thread.run.created", "thread.run.queued"]
     assert (await store.page("run", PROJECT, thread_id, ALL)).ids == [active.id, waiting.id]
-    assert await store.claimable(NOON + 999, limit=10) == [active.id]
+    assert await claimable(store, NOON + 999) == [active.id]
 
 
 async def test_a_run_that_need_not_wait_is_written_as_it_begins(store: Store) -> None:
@@ -77,12 +78,12 @@ async def test_a_run_that_need_not_wait_is_written_as_it_begins(store: Store) ->
 async def test_however_a_run_ends_the_next_one_has_its_turn(store: Store, status: RunStatus) -> None:
     line = await _line(store, await begun_thread(store), 4)
     for ending, following in itertools.pairwise(line):
-        assert await store.claimable(NOON, limit=10) == [ending.id]
+        assert await claimable(store) == [ending.id]
         await ending.claim()
         assert ending.released is None
         assert await ending.end(status) == following.id
     assert await line[-1].end(status) is None
-    assert await store.claimable(NOON, limit=10) == []
+    assert await claimable(store) == []
 
 
 async def test_a_run_that_rests_keeps_its_thread(store: Store) -> None:
@@ -90,7 +91,7 @@ async def test_a_run_that_rests_keeps_its_thread(store: Store) -> None:
     await first.claim()
     for status in ("requires_action", "queued", "in_progress", "cancelling"):
         assert await first.end(status) is None
-    assert await store.claimable(NOON, limit=10) == [first.id]
+    assert await claimable(store) == [first.id]
     assert await first.end("cancelled") == second.id
 
 
@@ -98,9 +99,9 @@ async def test_a_run_that_ends_while_it_waits_moves_nobody_up(store: Store) -> N
     first, second, third, fourth = await _line(store, await begun_thread(store), 4)
     assert await third.end("cancelled") is None
     assert await second.end("expired") is None
-    assert await store.claimable(NOON, limit=10) == [first.id]
+    assert await claimable(store) == [first.id]
     assert await first.end() == fourth.id
-    assert await store.claimable(NOON, limit=10) == [fourth.id]
+    assert await claimable(store) == [fourth.id]
 
 
 async def test_waiting_does_not_prolong_a_runs_life(store: Store) -> None:
@@ -141,7 +142,9 @@ async def test_the_lines_of_two_threads_know_nothing_of_each_other(store: Store)
     one = await _line(store, await begun_thread(store), 2)
     two = await _line(store, await begun_thread(store), 2)
     assert await one[0].end() == one[1].id
-    assert await store.claimable(NOON, limit=10) == [one[1].id, two[0].id]
+    assert await claimable(store) == [one[1].id]
+    await one[1].claim(Lease(owner="w1", until=NOON + 15.0))
+    assert await claimable(store) == [two[0].id]
 
 
 async def test_a_deleted_thread_takes_its_line_along(store: Store) -> None:
@@ -152,7 +155,7 @@ async def test_a_deleted_thread_takes_its_line_along(store: Store) -> None:
     await ended.end("cancelled")
     assert await store.delete_thread(PROJECT, thread_id) == [life.id for life in line]
     assert [await store.run(life.id) for life in line] == [None] * 3
-    assert await store.claimable(NOON, limit=10) == []
+    assert await claimable(store) == []
 
 
 async def test_a_full_thread_takes_no_messages_of_waiting_runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +173,7 @@ async def test_of_twenty_runs_begun_at_once_all_have_their_turn_in_the_order_of_
     thread_id = await begun_thread(store)
     lives = await asyncio.gather(*(Life.queue(store, thread_id) for _ in range(20)))
     by_id = {life.id: life for life in lives}
-    served = await store.claimable(NOON, limit=10)
+    served = await claimable(store)
     while (following := await by_id[served[-1]].end()) is not None:
         served = [*served, following]
     assert served == (await store.page("run", PROJECT, thread_id, ALL)).ids
@@ -181,12 +184,12 @@ async def test_nobody_is_forgotten_who_joins_while_the_line_moves(store: Store) 
     thread_id = await begun_thread(store)
     lives = await _line(store, thread_id, 1)
     for _ in range(20):
-        (active,) = await store.claimable(NOON, limit=10)
+        (active,) = await claimable(store)
         ending = next(life for life in lives if life.id == active)
         joined, _, too = await asyncio.gather(Life.queue(store, thread_id), ending.end(), Life.queue(store, thread_id))
         lives += [joined, too]
     ended = 20
-    while active_ids := await store.claimable(NOON, limit=10):
+    while active_ids := await claimable(store):
         await next(life for life in lives if life.id == active_ids[0]).end()
         ended += 1
     assert ended == len(lives) == 41
@@ -197,6 +200,6 @@ async def test_the_line_is_there_when_the_store_is_opened_again(engine: str, tmp
     async with open_engine(engine, tmp_path) as store:
         line = await _line(store, await begun_thread(store), 2)
     async with open_engine(engine, tmp_path) as store:
-        assert await store.claimable(NOON, limit=10) == [line[0].id]
+        assert await claimable(store) == [line[0].id]
         line[0]._store = store
         assert await line[0].end() == line[1].id

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.store import ENGINES, NOON, PROJECT, Life, begun_thread, message, open_engine
+from support.store import ENGINES, PROJECT, Life, begun_thread, claimable, message, open_engine
 from understudy.core.ids import ThreadId
 from understudy.ports import PageQuery, Store, StoredMessage
 from understudy.wire.messages import TextPart
@@ -202,7 +202,7 @@ class History:
 
     async def check(self) -> None:
         """One run at most may be taken, the one that came first; it reads what was said before it was added."""
-        assert await self._store.claimable(NOON, limit=10) == [life.id for life in self._line[:1]]
+        assert await claimable(self._store) == [life.id for life in self._line[:1]]
         read = self._said[: self._said.index(self._line[0])] if self._line else self._said
         expected = [one if isinstance(one, str) else self._answers.get(one) for one in read]
         assert await _read(self._store, self._thread_id, limit=3) == [one for one in expected if one is not None]

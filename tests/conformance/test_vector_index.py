@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.store import ENGINES, NOON, PROJECT, open_engine
+from support.store import NOON, PROJECT, VECTOR_ENGINES, open_engine
 from support.vectors import (
     OTHER_SPACE,
     SPACE,
@@ -25,7 +25,7 @@ from understudy.core.limits import INGEST_ATTEMPTS_MAX
 from understudy.ports import ChunkKey, Embedding, Store
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=VECTOR_ENGINES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     async with open_engine(request.param, tmp_path) as opened:
         yield opened

@@ -6,26 +6,37 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from support.pgvector import COMPARED_IN, Searched, open_searched
 from support.search import FixedEmbedders, OtherEmbedder, add_document, add_store, embedder, found, texts_of
-from support.store import PROJECT, open_engine, refusal
+from support.store import PROJECT, refusal
 from understudy.core.limits import FILTER_PARTS_MAX, QUERIES_MAX
 from understudy.engine.search import Searcher
-from understudy.ports import Embedding, EmbeddingFailed, Reranker, RerankFailed, SearchRefused, Store
+from understudy.ports import Embedding, EmbeddingFailed, Reranker, RerankFailed, SearchRefused, Store, VectorIndex
 from understudy.wire.vector_stores import Equal, In
 
 STATIC = embedder().embedding
 LETTERS = OtherEmbedder()
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_engine("sqlite", tmp_path) as opened:
+@pytest.fixture(params=COMPARED_IN)
+async def searched(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Searched]:
+    async with open_searched(request.param, tmp_path) as opened:
         yield opened
 
 
 @pytest.fixture
-def search(store: Store) -> Searcher:
-    return Searcher(store, FixedEmbedders(embedder(), LETTERS))
+def store(searched: Searched) -> Store:
+    return searched.store
+
+
+@pytest.fixture
+def vectors(searched: Searched) -> VectorIndex | None:
+    return searched.vectors
+
+
+@pytest.fixture
+def search(store: Store, vectors: VectorIndex | None) -> Searcher:
+    return Searcher(store, FixedEmbedders(embedder(), LETTERS), vectors=vectors)
 
 
 async def test_a_passage_is_found_with_all_that_is_known_of_it(store: Store, search: Searcher) -> None:
@@ -127,12 +138,14 @@ async def test_a_query_without_words_finds_by_meaning_or_nothing(store: Store, s
     assert await found(search, store_id, "\ud800 ?!") == []
 
 
-async def test_a_space_that_nobody_embeds_any_more_is_searched_by_words_with_a_log_line(store: Store) -> None:
+async def test_a_space_that_nobody_embeds_any_more_is_searched_by_words_with_a_log_line(
+    store: Store, vectors: VectorIndex | None
+) -> None:
     space = Embedding(model="of old", dimensions=26)
     store_id = await add_store(store, space)
     await add_document(store, store_id, "wing flow", "walrus", by=LETTERS)
     with capture_logs() as logs:
-        passages = await found(Searcher(store, FixedEmbedders(embedder())), store_id, "wing")
+        passages = await found(Searcher(store, FixedEmbedders(embedder()), vectors=vectors), store_id, "wing")
     assert texts_of(passages) == ["wing flow"]
     assert [(line["event"], line["model"]) for line in logs] == [("searched_by_words_alone", "of old")]
 
@@ -142,10 +155,12 @@ class Away(OtherEmbedder):
         raise EmbeddingFailed(f"The model server is away for {len(texts)} texts.", retryable=True)
 
 
-async def test_an_embedding_server_that_is_away_is_an_error(store: Store) -> None:
+async def test_an_embedding_server_that_is_away_is_an_error(store: Store, vectors: VectorIndex | None) -> None:
     store_id = await add_store(store, LETTERS.embedding)
     await add_document(store, store_id, "wing", by=LETTERS)
-    failed = await refusal(EmbeddingFailed, found(Searcher(store, FixedEmbedders(Away())), store_id, "wing"))
+    failed = await refusal(
+        EmbeddingFailed, found(Searcher(store, FixedEmbedders(Away()), vectors=vectors), store_id, "wing")
+    )
     assert failed.retryable
 
 
@@ -174,10 +189,10 @@ class Broken(Reranker):
         raise RerankFailed("It is away.")
 
 
-async def test_a_reranker_has_the_last_word_unless_it_is_not_wanted(store: Store) -> None:
+async def test_a_reranker_has_the_last_word_unless_it_is_not_wanted(store: Store, vectors: VectorIndex | None) -> None:
     store_id = await add_store(store)
     await add_document(store, store_id, "wing", "a wing that goes on", "a wing")
-    search = Searcher(store, FixedEmbedders(), ByLength())
+    search = Searcher(store, FixedEmbedders(), ByLength(), vectors=vectors)
     reranked = await found(search, store_id, "wing", limit=2, score_threshold=0.05)
     assert texts_of(reranked) == ["a wing that goes on", "a wing"]
     assert [passage.score for passage in reranked] == [0.19, 0.06]
@@ -219,8 +234,8 @@ async def test_only_new_files_are_read_again(store: Store) -> None:
     assert len(read) == len(set(read)) == 3
 
 
-async def test_indexes_beyond_the_bound_are_let_go_and_come_back(store: Store) -> None:
-    search = Searcher(store, FixedEmbedders(), cache_bytes=1)
+async def test_indexes_beyond_the_bound_are_let_go_and_come_back(store: Store, vectors: VectorIndex | None) -> None:
+    search = Searcher(store, FixedEmbedders(), vectors=vectors, cache_bytes=1)
     ids = [await add_store(store) for _ in range(3)]
     for store_id in ids:
         await add_document(store, store_id, "wing")

@@ -8,8 +8,9 @@ import pytest
 
 from support.copies import copy, fill
 from support.databases import Contents, contents_of, execute
-from support.postgres import database_url
+from support.postgres import database_url, shared_postgres
 from support.store import PROJECT, add_file, begun_thread, open_engine, refusal, thread
+from understudy.entropy import now
 from understudy.ports import StoreUnavailable
 from understudy.store import sides
 from understudy.store.copying import COPYING, CopyDiffers, CopyRefused
@@ -147,6 +148,24 @@ async def test_of_two_copies_at_once_one_is_refused(source: Path, tmp_path: Path
     assert copied(await contents_of(url)) == copied(await contents_of(source))
 
 
+async def test_a_copy_whose_server_is_stopped_goes_on_behind_it(source: Path, tmp_path: Path) -> None:
+    url, postgres = database_url(tmp_path), shared_postgres()
+    stopped: list[str] = []
+
+    def tell(doing: str, table: str, *_: int) -> None:
+        if (doing, table) == (COPYING, "messages") and not stopped:
+            stopped.append(table)
+            postgres.stop()
+
+    try:
+        unavailable = await refusal(StoreUnavailable, copy(source, url, tell=tell))
+    finally:
+        postgres.start()
+    assert str(unavailable).startswith("PostgreSQL cannot do this: ")
+    assert 0 < (await copy(source, url)).added < 7 * len(copied(await contents_of(url)))
+    assert copied(await contents_of(url)) == copied(await contents_of(source))
+
+
 async def test_text_that_postgres_cannot_hold_is_copied_as_the_store_writes_it(tmp_path: Path) -> None:
     old, url = tmp_path / "old.db", database_url(tmp_path)
     store = await open_sqlite(old)
@@ -184,9 +203,12 @@ async def test_another_sources_unfinished_copy_is_refused(source: Path, tmp_path
 
 
 async def test_a_source_that_a_server_works_on_is_refused(source: Path, tmp_path: Path) -> None:
-    await execute(source, "UPDATE runs SET lease_until = 1760000000.5 WHERE seq = 3")
-    refused = await refusal(CopyRefused, copy(source, tmp_path / "new.db"))
-    assert str(refused).startswith("A server works on the source, where it holds 1 runs and files: stop it.")
+    url = database_url(tmp_path)
+    await copy(source, url)
+    for database in (source, url):
+        await execute(database, f"UPDATE runs SET lease_until = {now() + 10} WHERE seq = 3")
+        refused = await refusal(CopyRefused, copy(database, tmp_path / "new.db"))
+        assert str(refused).startswith("A server works on the source, where it holds 1 runs and files: stop it.")
 
 
 @pytest.mark.parametrize(

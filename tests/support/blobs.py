@@ -44,5 +44,5 @@ async def content(blobs: Blobs, key: str) -> bytes:
 
 
 def stored_paths(directory: Path) -> list[Path]:
-    """The files of a directory of content, half-written ones too."""
-    return sorted(path for path in directory.rglob("*") if path.is_file())
+    """The files of a directory of content, half-written ones too; without the one that names it."""
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != ".place")

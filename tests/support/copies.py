@@ -11,9 +11,7 @@ from understudy.store.opening import upgrade_database
 from understudy.store.sides import open_side
 from understudy.store.sqlite import upgrade_sqlite
 
-__all__ = ["NOW", "copy", "fill"]
-
-NOW = 1_760_000_000.0
+__all__ = ["copy", "fill"]
 
 
 def fill(path: Path, *, rows: int = 7) -> None:
@@ -64,7 +62,7 @@ async def copy(
     here, there = await open_side(source), await open_side(target, writes=True)
     try:
         made = Copy(here, there, source_name=str(source), tell=tell)
-        copied = await made.run(NOW)
+        copied = await made.run()
         await made.end()
         return copied
     finally:

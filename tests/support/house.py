@@ -23,6 +23,7 @@ from understudy.blobs.local import open_local_blobs
 from understudy.bus.memory import MemoryBus
 from understudy.core.ids import ProjectId, RunId, ThreadId
 from understudy.core.run.defaults import new_run, run_settings
+from understudy.engine.bounds import RunBounds
 from understudy.engine.files import Files
 from understudy.engine.images import Images
 from understudy.engine.journal import Journal
@@ -33,7 +34,7 @@ from understudy.engine.sweep import Sweep
 from understudy.engine.tools import Tools
 from understudy.models.http import HttpModels
 from understudy.models.upstream import Upstream
-from understudy.ports import Blobs, BuiltIn, Clock, Lease, LoggedFact, Store, StoredRun, StoreUnavailable
+from understudy.ports import Blobs, Bounds, BuiltIn, Clock, Lease, LoggedFact, Store, StoredRun, StoreUnavailable
 from understudy.store.operations import Op
 from understudy.store.sqlite import SqliteStore, open_sqlite
 from understudy.tokens import SplintrTokens
@@ -59,9 +60,11 @@ class FaultyStore(SqliteStore):
         self._check()
         return await super()._read(operation)
 
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
         self._check()
-        return await super()._write(operation, then)
+        return await super()._write(operation, then, about=about)
 
     def _check(self) -> None:
         if self.broken:
@@ -81,8 +84,10 @@ class House:
         owner: str,
         clock: Clock,
         tools: Tools,
+        bounds: Bounds | None = None,
         **seconds: float,
     ) -> None:
+        shares = RunBounds(bounds, lambda _: "upstream")
         self._works = False
         self.clock = clock
         self.store = store
@@ -90,8 +95,10 @@ class House:
         self.models = models
         self.files = Files(store, blobs, self.clock, entropy.new_id)
         self.journal = Journal(store, self.bus, self.clock)
-        self.worker = Worker(store, self.journal, self.bus, self.clock, owner=owner, places=places, **seconds)
-        self.runs = Runs(store, self.journal, self.bus, self.worker, self.clock)
+        self.worker = Worker(
+            store, self.journal, self.bus, self.clock, owner=owner, places=places, bounds=shares, **seconds
+        )
+        self.runs = Runs(store, self.journal, self.bus, self.worker, self.clock, shares)
         self.loop = RunLoop(
             store,
             self.journal,
@@ -131,6 +138,7 @@ class House:
         self,
         thread_id: str | None = None,
         *,
+        project: ProjectId = PROJECT,
         lifetime_seconds: int = 600,
         asks: str = "What is 2+2?",
         vector_stores: Sequence[str] = (),
@@ -148,7 +156,7 @@ class House:
         made = thread() if thread_id is None else None
         if made is not None:
             thread_id = made.id
-            await self.store.add_thread(PROJECT, made, [message(made.id, asks)])
+            await self.store.add_thread(project, made, [message(made.id, asks)])
         assert thread_id is not None
         settings = run_settings(hired.assistant, body, assistant_temperature=None, assistant_top_p=None)
         run = new_run(
@@ -159,7 +167,7 @@ class House:
             at=int(self.clock()),
             lifetime_seconds=lifetime_seconds,
         )
-        return (await self.runs.start(PROJECT, run, settings)).run
+        return (await self.runs.start(project, run, settings)).run
 
     async def submit(self, run: Run, **outputs: str) -> Run:
         answers = tuple(ToolOutput(tool_call_id=call_id, output=output) for call_id, output in outputs.items())
@@ -229,6 +237,7 @@ async def open_house(
     clock: Clock = entropy.now,
     store: type[FaultyStore] = FaultyStore,
     tools: Callable[[Store], Sequence[BuiltIn]] = lambda _: (),
+    bounds: Bounds | None = None,
     **seconds: float,
 ) -> AsyncIterator[House]:
     """A house over this model server. `works=False`: nobody does until `open()`. `seconds` are the worker's.
@@ -239,7 +248,17 @@ async def open_house(
     opened = store(real._reader, real._long_reader, real._writer)
     models = HttpModels(Upstream(name="upstream", base_url=model.base_url))
     blobs = await open_local_blobs(directory / "files")
-    house = House(opened, blobs, models, places=places, owner=owner, clock=clock, tools=Tools(tools(opened)), **seconds)
+    house = House(
+        opened,
+        blobs,
+        models,
+        places=places,
+        owner=owner,
+        clock=clock,
+        tools=Tools(tools(opened)),
+        bounds=bounds,
+        **seconds,
+    )
     if works:
         house.open()
     try:

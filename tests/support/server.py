@@ -27,6 +27,7 @@ import uvicorn
 
 from support.client import Client
 from support.model_server import ScriptedModel
+from support.pgvector import vector_database_url
 from support.postgres import database_url
 from understudy.app import create_app
 from understudy.settings import Settings
@@ -34,7 +35,8 @@ from understudy.settings import Settings
 __all__ = ["KEY", "ON_POSTGRES", "RunningServer", "ServerProcess", "running_server", "server_process"]
 
 KEY = "sk-understudy-tests"
-ON_POSTGRES = os.environ.get("UNDERSTUDY_TEST_ENGINE") == "postgres"
+ENGINE = os.environ.get("UNDERSTUDY_TEST_ENGINE")
+ON_POSTGRES = ENGINE in ("postgres", "pgvector")
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
@@ -81,7 +83,9 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
 
 
 def _rows(data_dir: Path) -> dict[str, Any]:
-    """Where the rows are kept: UNDERSTUDY_TEST_ENGINE=postgres tries it all on the other engine."""
+    """Where the rows are kept: UNDERSTUDY_TEST_ENGINE=postgres, or pgvector, tries it all on the other engine."""
+    if ENGINE == "pgvector":
+        return {"database_url": vector_database_url(data_dir), "vector_index": "pgvector"}
     return {"database_url": database_url(data_dir)} if ON_POSTGRES else {}
 
 

@@ -39,6 +39,7 @@ from understudy.wire.uploads import Upload, UploadPart
 
 E = TypeVar("E", bound=Exception)
 ENGINES = ("sqlite", "postgres")
+VECTOR_ENGINES = (*ENGINES, "pgvector")
 PROJECT = ProjectId("proj_a")
 OTHER = ProjectId("proj_b")
 NOON = 1_760_000_000
@@ -55,6 +56,13 @@ async def open_engine(name: str, directory: Path) -> AsyncIterator[Store]:
             store = await open_sqlite(directory / "understudy.db")
         case "postgres":
             store = await open_postgres(database_url(directory))
+        case "pgvector":
+            # Not above: it imports this module's neighbours.
+            from support.pgvector import open_vectors, vector_database_url
+
+            async with open_vectors(vector_database_url(directory)) as (opened, _):
+                yield opened
+            return
         case _:
             raise AssertionError(name)
     try:
@@ -252,6 +260,13 @@ class Life:
         new = patient_run(thread_id, **fields)
         return cls(store, new, (await store.add_run(new)).seq)
 
+    @classmethod
+    def seen_by(cls, store: Store, life: "Life") -> "Life":
+        """The same run, through another process's store."""
+        seen = cls(store, new_run(life.thread_id), life.seq)
+        seen.state, seen.id = life.state, life.id
+        return seen
+
     @property
     def thread_id(self) -> str:
         return self.state.run.thread_id
@@ -312,6 +327,12 @@ class Life:
     async def complete(self, value: str = "Four.", tokens: int = 2) -> None:
         after, facts = self.completed(value)
         await self.go(after, facts, lease=None, message_tokens=tokens)
+
+
+async def claimable(store: Store, now: float = NOON) -> list[RunId]:
+    """What a worker may take now: the first of each line, and then runs that were lost."""
+    heads = await store.in_line(now, limit=10)
+    return [*(head.run_id for head in heads), *await store.lost(now, limit=10)]
 
 
 async def begun_thread(store: Store, project: ProjectId = PROJECT) -> str:

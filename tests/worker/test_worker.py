@@ -79,7 +79,7 @@ async def test_a_full_desk_leaves_runs_queued_and_takes_them_in_order_when_there
 
 async def test_a_place_given_back_unused_goes_to_a_run_that_waits(model: ScriptedModel, tmp_path: Path) -> None:
     async with open_house(tmp_path, model, places=1, **NEVER) as house:
-        assert house.worker.reserve() is not None
+        assert house.worker.reserve(None) is not None
         run = await house.start_run()
         await asyncio.sleep(0.01)
         assert (await house.stored(run)).state.run.status == "queued"
@@ -340,12 +340,12 @@ async def test_of_two_workers_one_takes_a_run_that_was_handed_back(model: Script
 
 async def test_a_stopped_worker_takes_nothing_new(model: ScriptedModel, tmp_path: Path) -> None:
     async with open_house(tmp_path, model, **NEVER) as house:
-        lease = house.worker.reserve()
+        lease = house.worker.reserve(None)
         assert lease is not None
         waiting = await house.start_run()
         await house.until(waiting, "completed")
         await house.stop()
-        assert house.worker.reserve() is None
+        assert house.worker.reserve(None) is None
         house.worker.begin(await house.stored(waiting))
         assert not house.worker._working
         run = await house.start_run()

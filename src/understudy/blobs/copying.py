@@ -31,8 +31,15 @@ async def copy_content(
 ) -> ContentCopied:
     """Copies what the target does not have, or has otherwise. All of it is read once more there, and compared.
 
-    `tell` is given how many are done, and their bytes. Raises `BlobRefused`.
+    In the end the target has the source's name too, by which the database knows it. `tell` is given how many are done,
+    and their bytes. Raises `BlobRefused`.
     """
+    name = await source.place()
+    if name is not None and await target.place() not in (None, name):
+        raise BlobRefused(
+            "The target is where another database keeps its files: take another one, or remove .place from it if that "
+            "database is gone."
+        )
     done = ContentCopied()
     waiting: asyncio.Queue[str | None] = asyncio.Queue(COPY_FILES_AT_ONCE)
 
@@ -51,6 +58,8 @@ async def copy_content(
                 await waiting.put(None)
     except ExceptionGroup as failures:
         raise failures.exceptions[0] from failures
+    if name is not None:
+        await target.name_place(name)
     return done
 
 

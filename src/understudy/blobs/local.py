@@ -2,6 +2,7 @@
 
     DIRECTORY/partial/KEY     what is still being written, under a lock that ends with its process
     DIRECTORY/KE/KEY          content that is whole
+    DIRECTORY/.place          a name, by which a database knows where its content lies
 
 Every step runs in a thread and works on one piece: no disk, however slow, holds the event loop up.
 """
@@ -27,6 +28,7 @@ if os.name == "posix":
 
 T = TypeVar("T")
 
+PLACE: Final = ".place"  # of the file, or object, with the name
 _KEY: Final = re.compile(r"[0-9a-f]{32}\Z")
 _BINARY: Final[int] = getattr(os, "O_BINARY", 0)  # Windows would write "\r\n" for "\n"
 
@@ -76,6 +78,12 @@ class LocalBlobs:
     async def delete(self, key: str) -> None:
         place = self._place(key)
         await _in_thread(lambda: place.unlink(missing_ok=True))
+
+    async def place(self) -> str | None:
+        return await _in_thread(lambda: _place_name(self._directory))
+
+    async def name_place(self, name: str) -> str:
+        return await _in_thread(lambda: _name_place(self._directory, name))
 
     async def check(self) -> None:
         async with self.writer() as writer:
@@ -134,6 +142,7 @@ class _NewFile:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._discarded = False
+        self._in_place = False
         self._bytes = 0
         self._md5 = hashlib.md5(usedforsecurity=False)  # as the API has it: uploads are compared by theirs
 
@@ -152,6 +161,7 @@ class _NewFile:
             self._close()
             self._place.parent.mkdir(mode=0o700, exist_ok=True)
             self._partial.rename(self._place)
+            self._in_place = True
             _sync(self._place.parent)
             _sync(self._place.parent.parent)
             return Blob(key=self._key, bytes=self._bytes, md5=self._md5.hexdigest())
@@ -161,7 +171,8 @@ class _NewFile:
             self._discarded = True
             self._close()
             self._partial.unlink(missing_ok=True)
-            self._place.unlink(missing_ok=True)
+            if self._in_place:
+                self._place.unlink(missing_ok=True)
 
     def _open(self) -> int:
         if self._discarded:
@@ -230,6 +241,32 @@ def _prepare(directory: Path) -> None:
             if not _remove_unless_written(left):
                 continue
             log.info("partial_blob_removed", key=left.name)
+
+
+def _place_name(directory: Path) -> str | None:
+    try:
+        return (directory / PLACE).read_text("ascii", "replace").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _name_place(directory: Path, name: str) -> str:
+    """Of two processes that name it at once, the first one's name stays: a link replaces nothing, a rename would."""
+    written = _partial(directory) / os.urandom(16).hex()
+    with written.open("x", encoding="ascii") as file:
+        file.write(f"{name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(written, directory / PLACE)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        written.replace(directory / PLACE)
+    finally:
+        written.unlink(missing_ok=True)
+    _sync(directory)
+    return _place_name(directory) or name
 
 
 def _remove_unless_written(partial: Path) -> bool:

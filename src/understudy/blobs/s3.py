@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 import obstore
 import structlog
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError, GenericError, NotSupportedError
 from obstore.store import S3Store
 
-from understudy.blobs.local import LocalBlobs, LocalWriter, open_local_blobs
+from understudy.blobs.local import PLACE, LocalBlobs, LocalWriter, open_local_blobs
 from understudy.core.limits import (
     BLOB_PIECE_BYTES,
     BUCKET_ANSWER_SECONDS,
@@ -121,6 +121,24 @@ class S3Blobs:
     async def delete(self, key: str) -> None:
         with _refusals(key):
             await _delete(self._bucket, _checked(key))
+
+    async def place(self) -> str | None:
+        try:
+            with _refusals(PLACE):
+                answer = await obstore.get_async(self._bucket, PLACE)
+                return bytes(await answer.bytes_async()).decode("ascii", "replace").strip()
+        except KeyError:
+            return None
+
+    async def name_place(self, name: str) -> str:
+        written = f"{name}\n".encode("ascii")
+        with _refusals(PLACE), contextlib.suppress(AlreadyExistsError):
+            try:
+                # Of two processes that name it at once, the first one's name stays.
+                await obstore.put_async(self._bucket, PLACE, written, mode="create")
+            except (GenericError, NotSupportedError):  # a server that does not know the condition
+                await obstore.put_async(self._bucket, PLACE, written)
+        return await self.place() or name
 
     async def check(self) -> None:
         async with self.writer() as writer:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 from redis import asyncio as redis
-from redis.exceptions import RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from understudy.core.limits import LINK_BYTES_MAX, LINK_CONNECT_SECONDS, LINK_RETRY_SECONDS
 from understudy.ports import StoreUnavailable
@@ -27,6 +29,7 @@ class RedisLink:
     carries_frames = True
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._redis = redis.from_url(url, socket_connect_timeout=LINK_CONNECT_SECONDS, health_check_interval=30)
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queued_bytes = 0
@@ -35,10 +38,7 @@ class RedisLink:
         self._closing = False
 
     async def open(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
-        try:
-            await self._redis.ping()
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+        is_there = await self._is_there()
         subscribed = asyncio.Event()
 
         def first_joined() -> None:
@@ -49,7 +49,26 @@ class RedisLink:
             asyncio.create_task(self._listen(node, take, first_joined), name="redis-listen"),
             asyncio.create_task(self._deliver(), name="redis-deliver"),
         ]
-        await subscribed.wait()
+        if is_there:
+            await subscribed.wait()
+
+    async def _is_there(self) -> bool:
+        """Whether there is a Redis now: one that is away may come back, one that refuses us will not change its mind.
+
+        Raises `StoreUnavailable`.
+        """
+        # A client of its own: the other's pauses between attempts would hold the start up for seconds.
+        once = redis.from_url(self._url, socket_connect_timeout=LINK_CONNECT_SECONDS, retry=Retry(NoBackoff(), 0))
+        try:
+            async with once:
+                await once.ping()
+        except (RedisError, OSError) as error:
+            # The client wraps a refusal of the password as if there were no connection.
+            if isinstance(refusal := error.__cause__ or error, AuthenticationError | ResponseError):
+                raise StoreUnavailable(f"Redis refuses the redis_url: {refusal}") from error
+            log.warning("bus_link_not_there", reason=str(error), meanwhile="streams of other processes' runs lag")
+            return False
+        return True
 
     def send(self, to: str | None, message: bytes) -> None:
         if self._queued_bytes + len(message) > _QUEUED_BYTES_MAX:
@@ -64,13 +83,19 @@ class RedisLink:
             self._to_send.clear()
             batch, self._queue, self._queued_bytes = self._queue, deque(), 0
             try:
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    for channel, message in batch:
-                        pipeline.publish(channel, message)
-                    await pipeline.execute()
+                await self._publish(batch)
             except (RedisError, OSError) as error:
                 log.warning("bus_link_lost", reason=str(error), thrown_away=len(batch))
                 await asyncio.sleep(LINK_RETRY_SECONDS)
+
+    async def _publish(self, batch: Sequence[tuple[str, bytes]]) -> None:
+        if len(batch) == 1:  # as most are: a pipeline of one costs twice as much
+            await self._redis.publish(*batch[0])
+            return
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for channel, message in batch:
+                pipeline.publish(channel, message)
+            await pipeline.execute()
 
     async def _listen(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
         while not self._closing:  # the client may swallow a cancellation

@@ -38,7 +38,7 @@ class Link(Protocol):
     async def open(self, node: str, take: Callable[[bytes], None], joined: Callable[[], None]) -> None:
         """Begins to `take` messages to this node and to all; `joined` is called at each connection, the first too.
 
-        Raises `StoreUnavailable` when the first connection cannot be had; later ones are tried for again and again.
+        Raises `StoreUnavailable` for what trying again does not mend; else it is tried for again and again.
         """
 
     def send(self, to: str | None, message: bytes) -> None:
@@ -68,12 +68,18 @@ class Held(_Note, frozen=True, array_like=True, tag=True):
     behind: int
 
 
-class Came(_Note, frozen=True, array_like=True, tag=True):
-    """Frames as they were published; the first has the number `start` among those of its node."""
+class Piece(Struct, frozen=True, array_like=True):
+    """Frames of a run as they were published; the first has the number `start` among those of its node."""
 
     run: str
     frames: list[Frame]
     start: int
+
+
+class Batch(_Note, frozen=True, array_like=True, tag=True):
+    """What came of runs that the other node follows, in one message: each message costs more than what is in it."""
+
+    pieces: list[Piece]
 
 
 class News(_Note, frozen=True, array_like=True, tag=True):
@@ -94,7 +100,7 @@ class Retire(_Note, frozen=True, array_like=True, tag=True):
     run: str
 
 
-Note: TypeAlias = Want | Held | Came | News | Wake | Interrupt | Retire
+Note: TypeAlias = Want | Held | Batch | News | Wake | Interrupt | Retire
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(Note)
@@ -134,7 +140,8 @@ class SharedBus:
     def _pass_on(self, run_id: RunId, frames: Sequence[Frame]) -> None:
         if not (self._link.carries_frames and run_id in self._working):
             if any(frame.seq is not None for frame in frames):
-                self._say_to_wanting(run_id, News(self._node, run_id))
+                for node in self._wanted[run_id]:
+                    self._say(News(self._node, run_id), node)
             return
         self._leaving.setdefault(run_id, []).extend(frames)
         if self._flush is None:
@@ -143,16 +150,24 @@ class SharedBus:
     def _send_batch(self) -> None:
         self._flush = None
         leaving, self._leaving = self._leaving, {}
+        batches: dict[str, list[Piece]] = {}
         for run_id, frames in leaving.items():
             start = self._working.get(run_id, len(frames)) - len(frames)
-            self._say_to_wanting(run_id, Came(self._node, run_id, frames, start))
+            piece = Piece(run_id, frames, start)
+            for node in self._wanted.get(run_id, ()):
+                batches.setdefault(node, []).append(piece)
+        for node, pieces in batches.items():
+            self._send_pieces(node, pieces)
 
-    def _say_to_wanting(self, run_id: RunId, note: Note) -> None:
-        message = _ENCODER.encode(note)
-        if len(message) > LINK_BYTES_MAX:
-            message = _ENCODER.encode(News(self._node, run_id))
-        for node in self._wanted.get(run_id, ()):
+    def _send_pieces(self, node: str, pieces: list[Piece]) -> None:
+        message = _ENCODER.encode(Batch(self._node, pieces))
+        if len(message) <= LINK_BYTES_MAX:
             self._link.send(node, message)
+        elif len(pieces) > 1:
+            for piece in pieces:
+                self._send_pieces(node, [piece])
+        else:
+            self._say(News(self._node, pieces[0].run), node)
 
     def _say(self, note: Note, to: str | None = None) -> None:
         self._link.send(to, _ENCODER.encode(note))
@@ -237,10 +252,9 @@ class SharedBus:
                 self._be_wanted(node, [RunId(run) for run in runs])
             case Held(node=node, run=run, frames=frames, behind=behind):
                 self._receive(node, RunId(run), frames, behind)
-            case Came(node=node, run=run, frames=frames, start=start):
-                run_id = RunId(run)
-                fits = self._expected.get(run_id) == (node, start)
-                self._receive(node, run_id, frames if fits else _from_fact(frames), start + len(frames))
+            case Batch(node=node, pieces=pieces):
+                for piece in pieces:
+                    self._receive_piece(node, piece)
 
     def _be_wanted(self, node: str, runs: Sequence[RunId]) -> None:
         until = self._clock() + WANT_KEEP_SECONDS
@@ -260,6 +274,11 @@ class SharedBus:
             self._link.send(node, held)
         else:
             self._say(News(self._node, run_id), node)
+
+    def _receive_piece(self, node: str, piece: Piece) -> None:
+        run_id, frames, start = RunId(piece.run), piece.frames, piece.start
+        fits = self._expected.get(run_id) == (node, start)
+        self._receive(node, run_id, frames if fits else _from_fact(frames), start + len(frames))
 
     def _receive(self, node: str, run_id: RunId, frames: Sequence[Frame], behind: int) -> None:
         """Frames from a fact on, or such as go on where the last ones ended: readers can place no others."""

@@ -15,7 +15,7 @@ from understudy.setting_sources import Loaded
 from understudy.setting_values import without_user
 from understudy.settings import Settings
 
-__all__ = ["banner", "base_url"]
+__all__ = ["banner", "base_url", "worker_banner"]
 
 _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - as written by the operator
 _ROUTES_SHOWN_MAX: Final = 10
@@ -47,6 +47,22 @@ def banner(loaded: Loaded, *, port: int, first_key: str | None) -> str:
         "Ctrl-C stops it.",
     ]
     return "\n".join(lines)
+
+
+def worker_banner(loaded: Loaded) -> str:
+    """Some lines: whose runs and files are worked on, and with which models."""
+    settings = loaded.settings
+    where = settings.data_dir if settings.database_url is None else without_user(settings.database_url)
+    return "\n".join(
+        [
+            f"Understudy {__version__} works on the runs and files of {where}, "
+            f"{settings.runs_per_worker} runs at a time.",
+            *_model_lines(settings),
+            *_search_lines(settings),
+            *_code_lines(loaded),
+            "Ctrl-C stops it; what it works on goes to the others.",
+        ]
+    )
 
 
 def _key_line(loaded: Loaded, first_key: str | None) -> str:

@@ -43,7 +43,7 @@ def upgrade(settings: Settings, database: str | None) -> None:
     rows = named(database, "DATABASE", settings)
     if isinstance(rows, Path):
         rows.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for version in finished(upgrade_database(rows)):
+    for version in finished(upgrade_database(rows, vectors=settings.vector_index == "pgvector")):
         print(f"Took step {version}: {step_name(version)}.")
     print(f"{shown(rows)}: schema {_schema_words(finished(_look(rows)).schema)}.")
 

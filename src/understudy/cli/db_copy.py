@@ -13,7 +13,6 @@ from understudy.blobs.opening import open_blobs
 from understudy.cli.databases import Database, finished, named, shown
 from understudy.cli.progress import open_progress
 from understudy.cli.terminal import Stop
-from understudy.entropy import now
 from understudy.keys import FIRST_KEY_FILE
 from understudy.ports import Blobs
 from understudy.setting_values import S3Url, decode
@@ -90,7 +89,7 @@ async def _copy_rows(source: Side, target: Side, source_name: str) -> tuple[Copy
             source_name=source_name,
             tell=lambda doing, table, done, total: tell(f"{doing} {table}", done, total),
         )
-        copied = await copy.run(now())
+        copied = await copy.run()
     seconds = time.monotonic() - begun
     rows = f"{copied.rows:,} rows of {len(copied.tables)} tables"
     if copied.added < copied.rows:
@@ -121,15 +120,16 @@ async def _open_target_files(settings: Settings, place: str | None) -> Blobs:
     where = _files_place(place, "--files-to")
     if isinstance(where, str):
         return await open_blobs(where, settings.files_dir)
+    where.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return await open_blobs(None, where)
 
 
 def _files_place(text: str, what: str) -> Path | str:
-    """A bucket's URL, or a directory of content: `files` in a data directory."""
+    """A bucket's URL, or a directory of content: `files` in a data directory, or what looks like one by itself."""
     if text.startswith("s3:"):
         return str(decode(text, S3Url, what=what, source="the command line", strict=False))
     path = Path(text).expanduser()
-    return path / "files" if (path / "files").is_dir() else path
+    return path if path.name == "files" or (path / "partial").is_dir() else path / "files"
 
 
 async def _copy_files(named_by: Side, source: Blobs, target: Blobs) -> ContentCopied:
@@ -151,11 +151,11 @@ async def _what_is_left(target: Side, copied: Copied | None, content: ContentCop
     if copied is None:
         return []
     lines = ["What is left to do:"]
-    files = copied.tables["files"] + copied.tables["upload_parts"]
-    if content is None and files:
+    if content is None:
+        files = copied.tables["files"] + copied.tables["upload_parts"]
         lines.append(
-            f"- The content of {files:,} files was not copied. Where the new servers keep it elsewhere than the old "
-            "ones, `understudy db copy --files-from PLACE --files-to PLACE` moves it."
+            f"- The content of {files:,} files stays where it is. New servers that are to keep theirs elsewhere do not "
+            "start before `understudy db copy --files-from PLACE --files-to PLACE` has moved it."
         )
     if active := await target.ask(active_runs()):
         lines.append(f"- {active:,} runs have not ended: the first server that works takes them on.")

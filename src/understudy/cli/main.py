@@ -14,6 +14,15 @@ from understudy.settings import SettingError
 __all__ = ["commands", "main"]
 
 INTERRUPTED = 130
+# What only a process that answers requests reads.
+_OF_REQUESTS = frozenset(
+    [
+        *("host", "port", "api_key", "body_bytes_max", "organization", "default_model", "worker"),
+        *("run_lifetime_seconds", "busy_thread", "file_bytes_max", "upload_bytes_max", "part_bytes_max"),
+        *("download_assistants_files", "search_file_types", "unknown_keys", "beta_header"),
+    ]
+)
+WORKER = tuple(name for name in ALL if name not in _OF_REQUESTS)
 SANDBOX = tuple(name for name in ALL if name.startswith("sandbox_"))
 
 
@@ -44,6 +53,7 @@ def commands() -> typer.Typer:
     )
     app.callback()(_root)
     app.command()(serve)
+    app.command()(worker)
     app.command()(chat)
     keys = typer.Typer(help="Make, list and revoke API keys; a running server follows within seconds.")
     keys.command("create")(keys_create)
@@ -91,6 +101,14 @@ def serve(loaded: Loaded) -> None:
     from understudy.cli.serve import serve as run
 
     run(loaded)
+
+
+@with_settings(*WORKER)
+def worker(loaded: Loaded) -> None:
+    """Work on runs and index files for the servers on the same database, without answering requests."""
+    from understudy.cli.worker import work
+
+    work(loaded)
 
 
 @with_settings("host", "port", "data_dir", "default_model")
@@ -234,7 +252,7 @@ def db_status(
     status(loaded.settings, database, as_json=as_json)
 
 
-@with_settings("data_dir", "database_url")
+@with_settings("data_dir", "database_url", "vector_index")
 def db_upgrade(loaded: Loaded, database: _Database = None) -> None:
     """Bring the tables up to date, as the start of a server does; servers may run meanwhile."""
     from understudy.cli.db import upgrade

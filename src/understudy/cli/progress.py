@@ -19,11 +19,11 @@ LINE_SECONDS: Final = 5.0
 
 
 @contextmanager
-def open_progress() -> Iterator[Tell]:
-    """What is to be told as often as one likes. What is said goes to stderr."""
+def open_progress(*, line_seconds: float = LINE_SECONDS) -> Iterator[Tell]:
+    """What is to be told as often as one likes. What is said goes to stderr; a line every `line_seconds` at most."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _Lines().tell
+        yield _Lines(line_seconds).tell
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -41,10 +41,11 @@ def open_progress() -> Iterator[Tell]:
 
 
 class _Lines:
-    def __init__(self) -> None:
-        self._next = time.monotonic() + LINE_SECONDS
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = time.monotonic() + seconds
 
     def tell(self, what: str, done: int, total: int) -> None:
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + LINE_SECONDS
+            self._next = time.monotonic() + self._seconds
             note(f"{what}: {done:,} of {total:,}" if total else f"{what}: {done:,}")

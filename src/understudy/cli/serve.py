@@ -9,7 +9,7 @@ from typing import Final
 
 import uvicorn
 
-from understudy.app import Understudy, create_app
+from understudy.app import START_REFUSALS, Understudy, create_app
 from understudy.cli.banner import banner
 from understudy.cli.protocol import BoundedHttp
 from understudy.cli.storage import with_store
@@ -19,7 +19,7 @@ from understudy.keys import Keys
 from understudy.logs import configure
 from understudy.setting_sources import Loaded
 
-__all__ = ["listening", "serve"]
+__all__ = ["allow_open_files", "listening", "serve"]
 
 BACKLOG: Final = 2048
 OPEN_FILES_MAX: Final = 16_384  # two connections for each stream, one to its reader and one to its model server
@@ -31,7 +31,7 @@ def serve(loaded: Loaded) -> None:
     """Returns when the server was stopped with Ctrl-C. Raises `Stop`, `SettingError` when it cannot start."""
     settings = loaded.settings
     configure(settings.log_level, settings.log_format)
-    _allow_open_files()
+    allow_open_files()
     listener = listening(settings.host, settings.port)
     with listener:
         app = create_app(settings)
@@ -56,6 +56,10 @@ def serve(loaded: Loaded) -> None:
             _Server(config, app, banner(loaded, port=port, first_key=key)).run(sockets=[listener])
         except KeyboardInterrupt:
             return  # uvicorn has closed everything before it raises this
+        except SystemExit:  # how uvicorn says that the application did not start
+            if isinstance(app.start_failure, START_REFUSALS):
+                raise Stop(f"The server cannot start: {app.start_failure}") from app.start_failure
+            raise
 
 
 class _Server(uvicorn.Server):
@@ -84,7 +88,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
     """Lets the process have as many connections as it may: the usual first bound of 1,024 is for old programs' sake."""
     if sys.platform != "win32":
         import resource

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from weakref import WeakValueDictionary
 
 from understudy.core.limits import SEARCH_CACHE_BYTES, SEGMENT_LOAD_ROWS
-from understudy.ports import IndexHead, IndexRow, VectorRows
+from understudy.ports import IndexHead, IndexRow, VectorIndex, VectorRows
 from understudy.retrieval.index import StoreIndex
 
 __all__ = ["Indexes"]
@@ -15,11 +15,15 @@ __all__ = ["Indexes"]
 class Indexes:
     """Immutable indexes by store. Several processes stay right without a lock: the rows say which version is current.
 
-    `bytes_max` of them are kept, the least recently used go first; one is kept whatever its size.
+    `bytes_max` of them are kept, the least recently used go first; one is kept whatever its size. What `vectors` has is
+    not read into them.
     """
 
-    def __init__(self, rows: VectorRows, *, bytes_max: int = SEARCH_CACHE_BYTES) -> None:
+    def __init__(
+        self, rows: VectorRows, vectors: VectorIndex | None = None, *, bytes_max: int = SEARCH_CACHE_BYTES
+    ) -> None:
         self._rows = rows
+        self._vectors = vectors
         self._bytes_max = bytes_max
         self._kept: OrderedDict[str, StoreIndex] = OrderedDict()
         self._loading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -44,13 +48,16 @@ class Indexes:
         return kept
 
     async def _loaded(self, head: IndexHead, before: StoreIndex | None) -> StoreIndex:
-        index = before if before is not None and before.embedding == head.embedding else StoreIndex.empty(head)
+        elsewhere = self._vectors is not None and head.embedding is not None and self._vectors.has(head.embedding)
+        space = None if elsewhere else head.embedding
+        same = before is not None and before.embedding == head.embedding
+        index = before if before is not None and same else StoreIndex.empty(head, elsewhere=elsewhere)
         fresh: dict[int, Sequence[IndexRow]] = {}
         read = 0
         for file in head.files:
             if index.has(file.generation):
                 continue
-            fresh[file.generation] = await self._rows.index_rows(file.generation, head.embedding)
+            fresh[file.generation] = await self._rows.index_rows(file.generation, space)
             read += len(fresh[file.generation])
             if read >= SEGMENT_LOAD_ROWS:
                 index = await asyncio.to_thread(index.becoming, head, fresh)

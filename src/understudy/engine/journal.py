@@ -16,7 +16,7 @@ from understudy.core.limits import CONTEXT_PAGE_MESSAGES
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Note
 from understudy.engine.frames import fact_frames
-from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Store, StoredMessage, StoredRun
+from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Share, Store, StoredMessage, StoredRun
 
 
 class Journal:
@@ -54,8 +54,12 @@ class Journal:
         lease: Lease | Literal["keep"] | None = "keep",
         message_tokens: int = 0,
         notes: Mapping[str, Note] | None = None,
+        share: Share | None = None,
     ) -> StoredRun:
-        """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`."""
+        """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`.
+
+        With a `share`, which is for taking a run, also `NoPlace`.
+        """
         append = Append(
             run_id=RunId(stored.state.run.id),
             at=int(self._clock()),
@@ -67,6 +71,7 @@ class Journal:
             lease=lease,
             message_tokens=message_tokens,
             notes=notes or {},
+            share=share,
         )
         appended = await self._store.append(append, partial(self._publish, append.run_id))
         kept = stored.lease if lease == "keep" else lease

@@ -4,7 +4,8 @@ Each is load, decide, append, and again on a conflict; the load is what finds a 
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
@@ -15,6 +16,7 @@ from understudy.core.limits import CONFLICT_RETRIES_MAX, LOG_LOOK_SECONDS
 from understudy.core.run.inputs import Cancel, Claim, Create, Expire, Input, ToolOutputs, WorkerLost
 from understudy.core.run.machine import ACTIVE, RESTS, Decision, decide
 from understudy.core.run.state import Fact, RunFact, RunSettings, RunState
+from understudy.engine.bounds import RunBounds
 from understudy.engine.journal import Journal
 from understudy.ports import (
     Attached,
@@ -24,7 +26,9 @@ from understudy.ports import (
     Lease,
     Missing,
     NewRun,
+    NoPlace,
     SeqConflict,
+    Share,
     Store,
     StoredMessage,
     StoredRun,
@@ -37,8 +41,8 @@ from understudy.wire.threads import Thread
 class Desk(Protocol):
     """The worker of this process, as far as a request needs it: a place for a run to be worked on at once."""
 
-    def reserve(self) -> Lease | None:
-        """A place, with the lease to write; `None` when there is no room."""
+    def reserve(self, share: Share | None) -> Lease | None:
+        """A place, with the lease to write; `None` when there is no room, or others are in line for it."""
 
     def begin(self, stored: StoredRun) -> None:
         """Works on the run, which was written with a reserved lease."""
@@ -55,12 +59,15 @@ class Moved(Struct, frozen=True):
 
 
 class Runs:
-    def __init__(self, store: Store, journal: Journal, bus: Bus, desk: Desk, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, journal: Journal, bus: Bus, desk: Desk, clock: Clock, bounds: RunBounds | None = None
+    ) -> None:
         self._store = store
         self._journal = journal
         self._bus = bus
         self._desk = desk
         self._clock = clock
+        self._bounds = bounds or RunBounds()
 
     async def start(
         self,
@@ -78,20 +85,25 @@ class Runs:
         `queue`: a run on a busy thread waits until the runs before it have ended, and is not refused.
         """
         created = decide(RunState(run=run), Create(at=run.created_at))
-        lease = self._desk.reserve()
-        decision = created if lease is None else _then(created, Claim(at=run.created_at))
-        new = NewRun(
-            project=project,
-            state=decision.after,
-            settings=settings,
-            facts=decision.facts,
-            messages=messages,
-            attached=attached,
-            thread=thread,
-            lease=lease,
-            if_busy=created if queue else None,
-        )
-        await self._hand_over(lease, self._journal.begin(new))
+        share = self._bounds.share(project, settings.model)
+
+        def write(lease: Lease | None) -> Awaitable[StoredRun]:
+            decision = created if lease is None else _then(created, Claim(at=run.created_at))
+            new = NewRun(
+                project=project,
+                state=decision.after,
+                settings=settings,
+                facts=decision.facts,
+                messages=messages,
+                attached=attached,
+                thread=thread,
+                lease=lease,
+                if_busy=created if queue else None,
+                share=share,
+            )
+            return self._journal.begin(new)
+
+        await self._hand_over(share, write)
         return Moved(created.after.run, 0)
 
     async def submit(self, project: ProjectId, thread_id: str, run_id: str, outputs: tuple[ToolOutput, ...]) -> Moved:
@@ -99,10 +111,9 @@ class Runs:
         for _ in range(CONFLICT_RETRIES_MAX):
             stored = await self._current(project, thread_id, run_id)
             answered = decide(stored.state, ToolOutputs(at=self._now(), outputs=outputs))
-            lease = self._desk.reserve()
-            decision = answered if lease is None else _then(answered, Claim(at=self._now()))
+            share = self._bounds.share(project, stored.settings.model)
             try:
-                await self._hand_over(lease, self._journal.append(stored, decision, lease=lease))
+                await self._hand_over(share, partial(self._write_answered, stored, answered, share))
             except (SeqConflict, Missing):
                 continue
             return Moved(answered.after.run, stored.seq)
@@ -174,24 +185,40 @@ class Runs:
         # A worker may have it still: after a machine's sleep its lease is dead, while its timer has slept as well.
         self._bus.interrupt(RunId(stored.state.run.id))
 
-    async def _hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
-        """Finishes the write although its request may be dropped: a run that was written must be worked on."""
-        await asyncio.shield(self._write_and_hand_over(lease, write))
-
-    async def _write_and_hand_over(self, lease: Lease | None, write: Coroutine[None, None, StoredRun]) -> None:
+    def _write_answered(
+        self, stored: StoredRun, answered: Decision, share: Share | None, lease: Lease | None
+    ) -> Awaitable[StoredRun]:
         if lease is None:
-            await write
-            self._bus.wake()
-            return
-        try:
-            stored = await write
-        except BaseException:
-            self._desk.release()
-            raise
-        if stored.lease is None:  # it waits for its thread
-            self._desk.release()
-        else:
-            self._desk.begin(stored)
+            return self._journal.append(stored, answered, lease=None)
+        return self._journal.append(stored, _then(answered, Claim(at=self._now())), lease=lease, share=share)
+
+    async def _hand_over(self, share: Share | None, write: Callable[[Lease | None], Awaitable[StoredRun]]) -> None:
+        """Has the run written and worked on: under a lease if there is a place for it here, else by whoever has one.
+
+        Finishes the write although its request may be dropped: a run that was written must be worked on.
+        """
+        await asyncio.shield(self._write_and_hand_over(share, write))
+
+    async def _write_and_hand_over(
+        self, share: Share | None, write: Callable[[Lease | None], Awaitable[StoredRun]]
+    ) -> None:
+        lease = self._desk.reserve(share)
+        if lease is not None:
+            try:
+                stored = await write(lease)
+            except NoPlace:
+                self._desk.release()
+            except BaseException:
+                self._desk.release()
+                raise
+            else:
+                if stored.lease is None:  # it waits for its thread
+                    self._desk.release()
+                else:
+                    self._desk.begin(stored)
+                return
+        await write(None)
+        self._bus.wake()
 
     def _now(self) -> int:
         return int(self._clock())

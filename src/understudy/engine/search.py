@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import structlog
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
-from understudy.core.limits import FILTER_PARTS_MAX, QUERIES_MAX, RERANK_PASSAGES, SEARCH_CACHE_BYTES, SEARCHES_AT_ONCE
+from understudy.core.limits import (
+    FILTER_PARTS_MAX,
+    QUERIES_MAX,
+    RERANK_PASSAGES,
+    SEARCH_CACHE_BYTES,
+    SEARCH_DEPTH,
+    SEARCHES_AT_ONCE,
+)
 from understudy.engine.indexes import Indexes
 from understudy.ports import (
-    ChunkKey,
     Embedders,
     Embedding,
     Passage,
@@ -20,11 +25,12 @@ from understudy.ports import (
     Search,
     SearchRefused,
     SearchRequest,
+    VectorIndex,
     VectorRows,
 )
 from understudy.retrieval.filters import FilterTooLarge
 from understudy.retrieval.index import StoreIndex
-from understudy.retrieval.ranking import Found, Query, rank
+from understudy.retrieval.ranking import Found, Query, Ranking, rank
 
 __all__ = ["Searcher"]
 
@@ -40,12 +46,14 @@ class Searcher(Search):
         embedders: Embedders,
         reranker: Reranker | None = None,
         *,
+        vectors: VectorIndex | None = None,
         cache_bytes: int = SEARCH_CACHE_BYTES,
     ) -> None:
         self._rows = rows
         self._embedders = embedders
         self._reranker = reranker
-        self._indexes = Indexes(rows, bytes_max=cache_bytes)
+        self._index = vectors
+        self._indexes = Indexes(rows, vectors, bytes_max=cache_bytes)
         self._places = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
     async def search(self, store_ids: Sequence[str], request: SearchRequest) -> Sequence[Passage]:
@@ -56,15 +64,11 @@ class Searcher(Search):
         if not stores:
             return []
         vectors = await self._vectors(request.queries, stores)
-        queries = [
-            Query(text, {space: rows[place] for space, rows in vectors.items()})
-            for place, text in enumerate(request.queries)
-        ]
         reranker = self._reranker if request.ranker != "none" else None
         most = max(request.limit, RERANK_PASSAGES) if reranker is not None else request.limit
         try:
             async with self._places:
-                best = await asyncio.to_thread(rank, list(stores.values()), queries, request.where, limit=most)
+                best = await self._ranked(list(stores.values()), request, vectors, limit=most)
         except FilterTooLarge as error:
             message = f"A filter has at most {FILTER_PARTS_MAX} comparisons and values."
             raise SearchRefused(message, param="filters") from error
@@ -77,9 +81,9 @@ class Searcher(Search):
 
     async def _vectors(
         self, queries: Sequence[str], stores: Mapping[str, StoreIndex]
-    ) -> Mapping[Embedding, Sequence[NDArray[np.float32]]]:
+    ) -> Mapping[Embedding, Sequence[bytes]]:
         """The queries' vectors in each space of the stores that this server can still embed."""
-        vectors: dict[Embedding, Sequence[NDArray[np.float32]]] = {}
+        vectors: dict[Embedding, Sequence[bytes]] = {}
         for store_id, index in stores.items():
             space = index.embedding
             if space is None or space in vectors:
@@ -89,17 +93,42 @@ class Searcher(Search):
                 # Until `understudy reindex`, or until the settings are as they were.
                 log.warning("searched_by_words_alone", store=store_id, model=space.model, dimensions=space.dimensions)
                 continue
-            vectors[space] = [np.frombuffer(one, "<f2").astype(np.float32) for one in await embedder.embed(queries)]
+            vectors[space] = await embedder.embed(queries)
         return vectors
+
+    async def _ranked(
+        self,
+        stores: Sequence[StoreIndex],
+        request: SearchRequest,
+        vectors: Mapping[Embedding, Sequence[bytes]],
+        *,
+        limit: int,
+    ) -> Sequence[Found]:
+        """Raises `FilterTooLarge`."""
+        numbers = {space: [np.frombuffer(one, "<f2").astype(np.float32) for one in of] for space, of in vectors.items()}
+        queries = [
+            Query(text, {space: rows[place] for space, rows in numbers.items()})
+            for place, text in enumerate(request.queries)
+        ]
+        if self._index is None:
+            return await asyncio.to_thread(rank, stores, queries, request.where, limit=limit)
+        ranking = await asyncio.to_thread(Ranking, stores, queries, request.where)
+        for part in ranking.elsewhere():
+            for place, vector in enumerate(vectors[part.embedding]):
+                near = await self._index.nearest(
+                    part.embedding, vector, part.generations, chunks=part.rows, limit=SEARCH_DEPTH
+                )
+                ranking.tell(place, near)
+        best = await asyncio.to_thread(ranking.best, limit)
+        for space, keys in ranking.unknown(best).items():
+            for place, vector in enumerate(vectors.get(space, ())):
+                ranking.tell(place, await self._index.cosines(space, vector, keys))
+        return ranking.found(best)
 
     async def _passages(self, stores: Mapping[str, StoreIndex], best: Sequence[Found]) -> list[Passage]:
         """With their texts; what was deleted a moment ago is left out."""
         by_place = list(stores.items())
-        keys = []
-        for one in best:
-            index = by_place[one.store][1]
-            file = index.files[index.file_of[one.row]]
-            keys.append(ChunkKey(file.generation, int(index.numbers[one.row])))
+        keys = [by_place[one.store][1].key(one.row) for one in best]
         passages = []
         for one, key, text in zip(best, keys, await self._rows.chunk_texts(keys), strict=True):
             if text is None:

@@ -52,6 +52,10 @@ class Routes(Struct, frozen=True, kw_only=True):
                 return [Place(target.upstream, target.model or name) for target in route.to]
         return ()
 
+    def first(self, asked: str) -> str:
+        """The model server that is asked first for a model; empty where no route takes its name."""
+        return next((place.upstream for place in self.places(asked)), "")
+
     def names(self) -> Sequence[str]:
         """Names that exist because an alias or a route without wildcards says so."""
         return [*self.aliases, *(route.model for route in self.rows if route.is_exact)]

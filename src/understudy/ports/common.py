@@ -57,6 +57,10 @@ class ThreadFull(StoreRefusal):
     """The thread holds as many messages as a thread may."""
 
 
+class NoPlace(StoreRefusal):
+    """As many runs are worked on as may be at once, or older ones are in line for the next place."""
+
+
 class VectorStoreExpired(StoreRefusal):
     """The vector store was not used for as long as it was to be kept. It can be read and deleted, and no more."""
 

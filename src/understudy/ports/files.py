@@ -55,6 +55,12 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """One that is not there is none to delete. Raises `BlobRefused`."""
 
+    async def place(self) -> str | None:
+        """The name of the place that the content lies in, kept there; `None`: it has none yet. Raises `BlobRefused`."""
+
+    async def name_place(self, name: str) -> str:
+        """The place's name, which is this one where there was none. Raises `BlobRefused`."""
+
     async def check(self) -> None:
         """Raises `BlobRefused` unless a write works."""
 

@@ -1,7 +1,7 @@
 """The rows: what is stored of assistants, threads, messages, runs and keys, and the calls that read and write it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -52,6 +52,38 @@ class Lease(Struct, frozen=True, kw_only=True):
     until: float
 
 
+class Bounds(Struct, frozen=True, kw_only=True):
+    """How many runs may be worked on at once, by all processes together: of each project, and at model servers."""
+
+    project_max: int | None = None
+    upstreams: Mapping[str, int] = {}
+
+
+class Share(Struct, frozen=True, kw_only=True):
+    """What a run counts against while it is worked on. `upstream` is its model server where that has a bound."""
+
+    project: ProjectId
+    upstream: str = ""
+    project_max: int | None = None
+    upstream_max: int | None = None
+
+
+class Line(NamedTuple):
+    """Where a queued run waits: first come, first served within it. `upstream` as in `Share`."""
+
+    project: ProjectId
+    upstream: str
+
+
+class RunInLine(Struct, frozen=True, kw_only=True):
+    """The first of its line. A higher `seq` is a younger run's. `has_place`: no bound holds it back."""
+
+    run_id: RunId
+    seq: int
+    line: Line
+    has_place: bool
+
+
 class StoredRun(Struct, frozen=True, kw_only=True):
     """A run as the rows have it. `seq` is the number of its last fact and guards every append.
 
@@ -78,6 +110,7 @@ class NewRun(Struct, frozen=True, kw_only=True):
     thread: Thread | None = None
     lease: Lease | None = None
     if_busy: Decision | None = None  # written instead where a run is active: this one waits for its turn
+    share: Share | None = None  # in bounds that there are
 
 
 class Begun(Struct, frozen=True, kw_only=True):
@@ -104,6 +137,7 @@ class Append(Struct, frozen=True, kw_only=True):
     lease: Lease | Literal["keep"] | None = "keep"
     message_tokens: int = 0  # of the message that these facts complete
     notes: Mapping[str, Note] = {}  # of the calls of the step that is open before these facts; they stay with it
+    share: Share | None = None  # of a run that is taken, in bounds that there are
 
 
 class Appended(Struct, frozen=True, kw_only=True):
@@ -230,12 +264,12 @@ class Store(FileStore, VectorRows, Protocol):
     # runs
 
     async def add_run(self, new: NewRun) -> Begun:
-        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`."""
+        """Raises `Missing` (the thread), `ThreadBusy`, `ThreadFull`; `NoPlace` where there is a lease."""
 
     async def run(self, run_id: RunId) -> StoredRun | None: ...
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        """Raises `SeqConflict`; `Missing` when the run's thread was deleted.
+        """Raises `SeqConflict`; `Missing` when the run's thread was deleted; `NoPlace` where there is a share.
 
         `then` is called once it is durable: in the order of the writes, before the caller goes on, and also where the
         caller was cancelled meanwhile.
@@ -255,14 +289,27 @@ class Store(FileStore, VectorRows, Protocol):
     async def prune(self, ended_by: int, *, limit: int) -> bool:
         """Deletes the facts of runs that ended by then, all of a run's and about `limit`; whether more may be left."""
 
-    async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        """Runs that a worker should take, oldest first: queued, free and in turn, or under a lease that ran out."""
+    async def in_line(
+        self, now: float, *, limit: int, bounds: Bounds | None = None, behind: Line | None = None
+    ) -> Sequence[RunInLine]:
+        """The oldest queued run of each line, in the order of lines; of those `behind` one."""
+
+    async def lost(self, now: float, *, limit: int) -> Sequence[RunId]:
+        """Runs that were being worked on, under a lease that ran out: a worker should take them over."""
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         """Extends leases; the ids of runs to go on with: still the owner's, and not being cancelled."""
 
     async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
         """Active runs past their `expires_at` that no live lease protects, oldest first."""
+
+    # the installation
+
+    async def kept(self, name: str, value: str) -> str:
+        """What was kept under this name first, by any process: this value, where there was none."""
+
+    async def look_up(self, name: str) -> str | None:
+        """What is kept under this name."""
 
     # keys
 

@@ -316,6 +316,36 @@ class VectorRows(Protocol):
         """The store is searched in this space from now on, and the older vectors go. False: some chunk has none yet."""
 
 
+# --- vectors that stay in the database
+
+
+class Near(Struct, frozen=True):
+    """A chunk, and the cosine of its vector and the one that was asked with."""
+
+    key: ChunkKey
+    cosine: float
+
+
+class VectorIndex(Protocol):
+    """Vectors that are compared where they are kept, so that nobody need hold them all in memory.
+
+    They are the ones that `VectorRows` has written, as of the same transactions.
+    """
+
+    def has(self, embedding: Embedding) -> bool:
+        """Whether vectors of this space are compared here; others are read and compared in memory."""
+
+    async def nearest(
+        self, embedding: Embedding, vector: bytes, generations: Sequence[int], *, chunks: int, limit: int
+    ) -> Sequence[Near]:
+        """The nearest of these files' chunks, of which there are so many; best first. Raises `StoreUnavailable`."""
+
+    async def cosines(self, embedding: Embedding, vector: bytes, keys: Sequence[ChunkKey]) -> Sequence[Near]:
+        """Those of the chunks that have a vector of this space, in any order. Raises `StoreUnavailable`."""
+
+    async def close(self) -> None: ...
+
+
 # --- search
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from understudy.core.limits import SEGMENT_GROWTH
-from understudy.ports import Embedding, IndexedFile, IndexHead, IndexRow
+from understudy.ports import ChunkKey, Embedding, IndexedFile, IndexHead, IndexRow
 from understudy.retrieval.filters import AttributeColumns
 from understudy.retrieval.postings import Postings
 
@@ -65,9 +65,10 @@ class Segment(Struct, frozen=True):
 
 
 class StoreIndex:
-    """A vector store at one version."""
+    """A vector store at one version. `elsewhere`: its vectors are compared by a `VectorIndex`, and not here."""
 
-    def __init__(self, head: IndexHead, segments: Sequence[Segment]) -> None:
+    def __init__(self, head: IndexHead, segments: Sequence[Segment], *, elsewhere: bool = False) -> None:
+        self.elsewhere = elsewhere
         self.version = head.version
         self.embedding: Embedding | None = head.embedding
         self.files: Sequence[IndexedFile] = head.files
@@ -92,6 +93,38 @@ class StoreIndex:
     def _generations(self) -> frozenset[int]:
         return frozenset(generation for segment in self.segments for generation in segment.generations)
 
+    def row(self, key: ChunkKey) -> int | None:
+        """Where this chunk stands, if it is here."""
+        start, end = self._spans.get(key.generation, (0, 0))
+        row = start + int(np.searchsorted(self.numbers[start:end], key.number))
+        return row if row < end and self.numbers[row] == key.number else None
+
+    def key(self, row: int) -> ChunkKey:
+        return ChunkKey(self.files[self.file_of[row]].generation, int(self.numbers[row]))
+
+    def sizes(self, wanted: NDArray[np.bool_] | None) -> tuple[Sequence[int], int]:
+        """The generations of the files that are `wanted` and have rows, and how many rows these are."""
+        generations, rows = self._sizes
+        chosen = rows > 0 if wanted is None else wanted & (rows > 0)
+        return generations[chosen].tolist(), int(rows[chosen].sum())
+
+    @cached_property
+    def _sizes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of each file its generation, and how many rows it has."""
+        generations = np.fromiter((file.generation for file in self.files), np.int64, len(self.files))
+        return generations, np.bincount(self.file_of[self.file_of >= 0], minlength=len(self.files))
+
+    @cached_property
+    def _spans(self) -> Mapping[int, tuple[int, int]]:
+        """The rows of each file, from one to before the other."""
+        spans: dict[int, tuple[int, int]] = {}
+        first = 0
+        for segment in self.segments:
+            bounds = (segment.bounds + first).tolist()
+            spans.update(zip(segment.generations, pairwise(bounds), strict=True))
+            first += segment.rows
+        return spans
+
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Of each row a number of its own, the same in every process: its file's generation, then the chunk's."""
@@ -112,13 +145,14 @@ class StoreIndex:
         live = _places(head)
         segments = [segment for segment in self.segments if segment.rows_of(live)]
         if fresh:
-            segments.append(Segment.of(fresh, head.embedding.dimensions if head.embedding else None))
-        return StoreIndex(head, _joined(segments, live))
+            compared = head.embedding if head.embedding and not self.elsewhere else None
+            segments.append(Segment.of(fresh, compared.dimensions if compared else None))
+        return StoreIndex(head, _joined(segments, live), elsewhere=self.elsewhere)
 
     @classmethod
-    def empty(cls, head: IndexHead) -> "StoreIndex":
+    def empty(cls, head: IndexHead, *, elsewhere: bool = False) -> "StoreIndex":
         """What the index of this store begins as, whatever files the head names."""
-        return cls(IndexHead(version=head.version, embedding=head.embedding, files=()), ())
+        return cls(IndexHead(version=head.version, embedding=head.embedding, files=()), (), elsewhere=elsewhere)
 
 
 def _places(head: IndexHead) -> dict[int, int]:

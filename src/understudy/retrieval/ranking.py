@@ -1,7 +1,8 @@
 """Which passages answer a query best: rankings by words and by vectors, fused by reciprocal ranks.
 
-Everything is exact: each passage that a filter lets through is compared with each query. The stores that are searched
-count as one collection, so a word is as rare as it is in all of them together.
+Everything is exact: each passage that a filter lets through is compared with each query, unless its vector is kept
+elsewhere and compared there. The stores that are searched count as one collection, so a word is as rare as it is in all
+of them together.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,14 +13,14 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from understudy.core.limits import FUSION_K, SEARCH_DEPTH
-from understudy.ports import Embedding
+from understudy.ports import ChunkKey, Embedding, Near
 from understudy.retrieval.filters import mask
 from understudy.retrieval.index import StoreIndex
 from understudy.retrieval.postings import score_words
 from understudy.retrieval.terms import term_counts, unpack
 from understudy.wire.vector_stores import Filter
 
-__all__ = ["Found", "Query", "rank"]
+__all__ = ["Elsewhere", "Found", "Query", "Ranking", "rank"]
 
 _STORE_SHIFT: Final = 56  # beyond a file's generation and a chunk's number
 _NO_COSINE: Final = -float("inf")
@@ -41,30 +42,70 @@ class Found(Struct, frozen=True):
 
 
 def rank(stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter | None, *, limit: int) -> list[Found]:
-    """The best rows of all the stores, for all the queries together. Raises `FilterTooLarge`.
+    """The best rows of stores whose vectors are all in memory. Raises `FilterTooLarge`."""
+    ranking = Ranking(stores, queries, where)
+    return ranking.found(ranking.best(limit))
 
-    A row that is found by several queries, or by words and by vectors, counts for each.
+
+class Elsewhere(Struct, frozen=True):
+    """Files of which somebody else compares the vectors of a space, and how many rows they have."""
+
+    embedding: Embedding
+    generations: Sequence[int]
+    rows: int
+
+
+class Ranking:
+    """The rows of all the stores, for all the queries together. Raises `FilterTooLarge`.
+
+    A row that is found by several queries, or by words and by vectors, counts for each. Where vectors are compared
+    elsewhere, `tell` gives the nearest ones' cosines before `best` is asked, and those of the best before `found` is.
     """
-    collection = _Collection(stores, where)
-    if not queries or not collection.allowed.any():
-        return []
-    fused = np.zeros(len(collection.allowed), np.float32)
-    nearness = []
-    for query in queries:
-        near = collection.nearness(query)
-        for rows in collection.rankings(query, near):
-            fused[rows] += (1 / (FUSION_K + 1 + np.arange(len(rows)))).astype(np.float32)
-        nearness.append(near)
-    # A store without vectors takes part in half of the rankings; its rows are not worth less for that.
-    fused[collection.has_vectors(queries[0])] /= 2
-    best = collection.best(fused, limit)
-    compared = collection.has_vectors(queries[0])[best]
-    scores = _falling(np.max([near.of(best, compared) for near in nearness], axis=0))
-    return [Found(*collection.place(int(row)), score) for row, score in zip(best, scores, strict=True)]
+
+    def __init__(self, stores: Sequence[StoreIndex], queries: Sequence[Query], where: Filter | None) -> None:
+        self._collection = _Collection(stores, where)
+        self._queries = queries if self._collection.allowed.any() else ()
+        self._nearness = [self._collection.nearness(query) for query in self._queries]
+
+    def elsewhere(self) -> list[Elsewhere]:
+        """What somebody else is to compare each of the queries with."""
+        return self._collection.elsewhere(self._queries[0]) if self._queries else []
+
+    def unknown(self, rows: NDArray[np.int64]) -> Mapping[Embedding, Sequence[ChunkKey]]:
+        """Those of the rows whose vectors are compared elsewhere, unless all is told of them already."""
+        told = [near.cosines[rows] > _NO_COSINE for near in self._nearness]
+        return self._collection.keys_elsewhere(rows[~np.all(told, axis=0)]) if told else {}
+
+    def tell(self, query: int, near: Sequence[Near]) -> None:
+        """What was found out for the query of this number."""
+        for one in near:
+            row = self._collection.row(one.key)
+            if row is not None:
+                self._nearness[query].cosines[row] = one.cosine
+
+    def best(self, limit: int) -> NDArray[np.int64]:
+        """The rows that are to be shown, best first."""
+        fused = np.zeros(len(self._collection.allowed), np.float32)
+        for query, near in zip(self._queries, self._nearness, strict=True):
+            for rows in self._collection.rankings(query, near):
+                fused[rows] += (1 / (FUSION_K + 1 + np.arange(len(rows)))).astype(np.float32)
+        if self._queries:
+            # A store without vectors takes part in half of the rankings; its rows are not worth less for that.
+            fused[self._collection.has_vectors(self._queries[0])] /= 2
+        return self._collection.best(fused, limit)
+
+    def found(self, best: NDArray[np.int64]) -> list[Found]:
+        """These rows with their scores."""
+        if not len(best):
+            return []
+        compared = self._collection.has_vectors(self._queries[0])[best]
+        scores = _falling(np.max([near.of(best, compared) for near in self._nearness], axis=0))
+        places = [self._collection.place(int(row)) for row in best]
+        return [Found(*place, score) for place, score in zip(places, scores, strict=True)]
 
 
 class _Nearness(Struct, frozen=True):
-    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, -inf for no vector."""
+    """How near all rows are to a query: BM25, with what the whole query is worth, and cosines, -inf for one unknown."""
 
     words: NDArray[np.float32]
     whole: float
@@ -86,9 +127,10 @@ class _Collection:
         self._postings = [segment.postings for store in stores for segment in store.segments]
         self._live = _whole([store.file_of >= 0 for store in stores])
         self.allowed = self._live
-        if where is not None:
+        self._masks = None if where is None else [mask(where, store.columns) for store in stores]
+        if self._masks is not None:
             # The row of a dead file has the place -1: it must not take the last file's.
-            masks = [np.append(mask(where, store.columns), False) for store in stores]
+            masks = [np.append(one, False) for one in self._masks]
             self.allowed = _whole([one[store.file_of] for one, store in zip(masks, stores, strict=True)])
 
     def nearness(self, query: Query) -> _Nearness:
@@ -104,6 +146,33 @@ class _Collection:
                     np.einsum("ij,j->i", segment.vectors, vector, out=cosines[start : start + segment.rows])
                 start += segment.rows
         return _Nearness(found.scores, found.whole, cosines)
+
+    def elsewhere(self, query: Query) -> list[Elsewhere]:
+        parts: dict[Embedding, Elsewhere] = {}
+        masks: Sequence[NDArray[np.bool_] | None] = self._masks or [None] * len(self._stores)
+        for store, wanted in zip(self._stores, masks, strict=True):
+            if not store.elsewhere or store.embedding is None or store.embedding not in query.vectors:
+                continue
+            generations, rows = store.sizes(wanted)
+            before = parts.get(store.embedding, Elsewhere(store.embedding, (), 0))
+            parts[store.embedding] = Elsewhere(store.embedding, [*before.generations, *generations], before.rows + rows)
+        return [part for part in parts.values() if part.rows]
+
+    def keys_elsewhere(self, rows: NDArray[np.int64]) -> Mapping[Embedding, Sequence[ChunkKey]]:
+        keys: dict[Embedding, list[ChunkKey]] = {}
+        for store, row in map(self.place, rows.tolist()):
+            index = self._stores[store]
+            if index.elsewhere and index.embedding is not None:
+                keys.setdefault(index.embedding, []).append(index.key(row))
+        return keys
+
+    def row(self, key: ChunkKey) -> int | None:
+        """Where a chunk is that is compared elsewhere."""
+        for start, store in zip(self._starts.tolist(), self._stores, strict=False):
+            row = store.row(key) if store.elsewhere else None
+            if row is not None:
+                return int(start + row)
+        return None
 
     def rankings(self, query: Query, near: _Nearness) -> Iterator[NDArray[np.int64]]:
         """The best rows by words, and by vectors of each space: cosines of two spaces are not compared."""

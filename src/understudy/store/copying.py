@@ -5,6 +5,7 @@ copy off, it goes on behind the last row that is there. At the end both database
 """
 # ruff: noqa: S608 - only names of our own are put into SQL
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeAlias
@@ -84,13 +85,13 @@ class Copy:
         self._tell = tell
         self._tables = own_tables()
 
-    async def run(self, now: float) -> Copied:
+    async def run(self) -> Copied:
         """Copies what is missing and compares everything. The target cannot be worked on before `end`.
 
         Raises `CopyRefused`, `CopyDiffers`, `StoreUnavailable`.
         """
         await self._require_same_schema()
-        await self._require_rest(now)
+        await self._require_rest()
         progress = await self._target.change(_begin(self._tables, self._source_name))
         totals = await self._source.ask(row_counts(table.name for table in self._tables))
         before = sum(one.rows for one in progress.values() if not one.anew)
@@ -114,10 +115,10 @@ class Copy:
             if schema.version != len(MIGRATIONS):
                 raise CopyRefused(_other_schema(side, schema))
 
-    async def _require_rest(self, now: float) -> None:
+    async def _require_rest(self) -> None:
         if any((await self._source.ask(row_counts(["copied"]))).values()):
             raise CopyRefused("The source holds an unfinished copy of another database itself.")
-        if held := await self._source.ask(_held(now)):
+        if held := await self._source.ask(_held(await self._source.now())):
             raise CopyRefused(
                 f"A server works on the source, where it holds {held} runs and files: stop it. "
                 "What a server held that was killed is free after 15 seconds."
@@ -133,6 +134,7 @@ class Copy:
                 table, rows, _expect(table.name, progress), partial(_note, table.name, came)
             )
             self._tell(COPYING, table.name, progress.rows, total)
+            await asyncio.sleep(0)  # SQLite waits for nobody, and Ctrl-C is heard only where somebody waits
         return progress
 
     async def _compare(self, progress: Mapping[str, _Progress]) -> None:
@@ -158,6 +160,7 @@ class Copy:
         async for rows in side.batches(table, None):
             tally = tally.plus(rows)
             self._tell(CHECKING, table.name, tally.rows, total)
+            await asyncio.sleep(0)
         return tally
 
 
@@ -191,7 +194,8 @@ def _begin(tables: Sequence[Table], source: str) -> Op[dict[str, _Progress]]:
         raise CopyRefused(f"The target is not empty: it holds {held}. Name an empty database.")
     for table in new:
         found[table.name] = _Progress(source=source)
-        yield Query(f"DELETE FROM {table.name}")
+        if table.name in _OF_ANY_START:
+            yield Query(f"DELETE FROM {table.name}")
         if not (yield Query(_BEGIN, (table.name, _encode(found[table.name])))):
             raise CopyRefused(_ANOTHER)
     return found

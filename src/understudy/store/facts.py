@@ -85,16 +85,16 @@ def write_changes(
     changed = changes(before, after, facts)
     for gone in changed.discarded:
         for step_id in gone.step_ids:
-            yield Query(_DELETE_STEP, (after.run.id, step_id))
+            yield Query(_DELETE_STEP, (after.run.id, step_id), unread=True)
         for message_id in gone.message_ids:
             yield from discard_message(after.run.thread_id, message_id)
     for step in changed.steps.values():
         if before.step is not None and before.step.id == step.id:
-            yield Query(_UPDATE_STEP, (step.status, encode(step), step.run_id, step.id))
+            yield Query(_UPDATE_STEP, (step.status, encode(step), step.run_id, step.id), unread=True)
         else:
-            yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)))
+            yield Query(_INSERT_STEP, (step.id, step.run_id, step.status, encode(step)), unread=True)
     if notes and before.step is not None:
-        yield Query(_NOTE_STEP, (encode(notes), after.run.id, before.step.id))
+        yield Query(_NOTE_STEP, (encode(notes), after.run.id, before.step.id), unread=True)
     begun = None if before.open_message is None else before.open_message.id
     for message in changed.messages.values():
         tokens = 0 if message.status == "in_progress" else message_tokens
@@ -117,7 +117,7 @@ def log_facts(run_seq: int, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
     if rows:
         # One statement for all: a decision has few facts, so few different texts come of it.
         columns = [column for row in rows for column in row]
-        yield Query(_INSERT_FACTS + ", ".join(["(?, ?, ?)"] * len(rows)), tuple(columns))
+        yield Query(_INSERT_FACTS + ", ".join(["(?, ?, ?)"] * len(rows)), tuple(columns), unread=True)
     return last_seq + len(facts)
 
 
@@ -139,8 +139,8 @@ def prune(ended_by: int, limit: int) -> Op[bool]:
         if pruned >= limit:
             return True
         first_place = run_seq * FACTS_PER_RUN_MAX
-        yield Query(_PRUNE, (first_place, first_place + last_fact))
-        yield Query(_PRUNED, (run_seq,))
+        yield Query(_PRUNE, (first_place, first_place + last_fact), unread=True)
+        yield Query(_PRUNED, (run_seq,), unread=True)
         pruned += last_fact
     return len(rows) == limit
 

@@ -23,7 +23,7 @@ def relabelled(append: Append, run_body: bytes) -> Op[Decision]:
         written = _with_run_metadata(written, decode_metadata(run_body))
     begun = append.before.message
     if begun is not None and append.after.message != begun:
-        rows = yield Query(_MESSAGE, (begun.id,), locks=True)
+        rows = yield Query(_MESSAGE, (begun.id,), locks=True, single=True)
         if rows:  # or else a client has deleted it
             written = _with_message_metadata(written, begun.id, decode_metadata(rows[0][0]))
     return written

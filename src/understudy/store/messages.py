@@ -46,7 +46,7 @@ _FIRST = (
 def add_message(project: str, stored: StoredMessage, queue: bool, attached: Attached | None = None) -> Op[None]:
     thread_id = stored.message.thread_id
     # First the count, for it locks the thread: no run can begin between the look for one and the insert.
-    rows = yield Query(_COUNT_ONE, (thread_id, project))
+    rows = yield Query(_COUNT_ONE, (thread_id, project), single=True)
     if not rows:
         raise Missing("thread", thread_id)
     active = yield from active_run(thread_id)
@@ -64,7 +64,7 @@ def insert_messages(thread_id: str, messages: Sequence[StoredMessage], behind: i
     Runs up to the one with the number `behind` do not read them.
     """
     if messages:
-        rows = yield Query(_COUNT, (len(messages), thread_id))
+        rows = yield Query(_COUNT, (len(messages), thread_id), single=True)
         yield from insert_counted(thread_id, messages, rows[0][0], behind)
 
 
@@ -79,13 +79,13 @@ def insert_counted(
 
 def insert_run_message(message: Message, tokens: int) -> Op[None]:
     """A run's own message goes in even when the thread is full: the run must be able to end."""
-    yield Query(_COUNT, (1, message.thread_id))
+    yield Query(_COUNT, (1, message.thread_id), unread=True)
     yield _insert(StoredMessage(message=message, tokens=tokens))
 
 
 def replace_run_message(message: Message, tokens: int) -> Op[None]:
     """A message that a client deleted while the run wrote it stays deleted."""
-    yield Query(_UPDATE_ALL, (message.status, tokens, encode(message), message.id))
+    yield Query(_UPDATE_ALL, (message.status, tokens, encode(message), message.id), unread=True)
 
 
 def discard_message(thread_id: str, message_id: str) -> Op[None]:
@@ -97,7 +97,7 @@ def update_message(project: str, thread_id: str, message_id: str, change: Callab
     if not rows:
         raise Missing("message", message_id)
     changed = change(decode_message(rows[0][0]))
-    yield Query(_UPDATE_BODY, (encode(changed), message_id))
+    yield Query(_UPDATE_BODY, (encode(changed), message_id), unread=True)
     return changed
 
 
@@ -114,8 +114,8 @@ def _delete(thread_id: str, message_id: str) -> Op[bool]:
     if not rows:
         return False
     seq: int = rows[0][0]
-    yield Query(_MOVE_TURNS, (thread_id, seq, thread_id, seq))
-    yield Query(_COUNT, (-1, thread_id))
+    yield Query(_MOVE_TURNS, (thread_id, seq, thread_id, seq), unread=True)
+    yield Query(_COUNT, (-1, thread_id), unread=True)
     return True
 
 
@@ -143,7 +143,8 @@ def _refuse_overflow(thread_id: str, count: int) -> None:
 
 def _insert(stored: StoredMessage, behind: int | None = None) -> Query:
     m = stored.message
-    return Query(_INSERT, (m.id, m.thread_id, m.run_id, m.status, stored.tokens, encode(m), behind))
+    columns = (m.id, m.thread_id, m.run_id, m.status, stored.tokens, encode(m), behind)
+    return Query(_INSERT, columns, unread=True)
 
 
 def _place(stored: StoredMessage) -> tuple[int, bool, int]:

@@ -22,11 +22,16 @@ class Query(Struct, frozen=True):
     """One statement. `locks`: nobody else may change the rows read before this transaction ends.
 
     An engine that lets writers run side by side makes that a `FOR UPDATE`; SQLite has one writer and need not.
+    `unread`: nobody looks at its rows, and it is answered with none. An engine that is a round trip away may do it
+    later, in one go with others; before whatever names one of its tables, and within the same transaction.
+    `single`: it has at most one row, so that the rows of several alike can be told apart.
     """
 
     sql: str
     params: tuple[object, ...] = ()
     locks: bool = False
+    unread: bool = False
+    single: bool = False
 
 
 Op: TypeAlias = Generator[Query, Sequence[Row], T]

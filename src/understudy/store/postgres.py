@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -15,12 +14,16 @@ from understudy.core.limits import (
     POSTGRES_ATTEMPTS_MAX,
     POSTGRES_CONNECTIONS_MAX,
     POSTGRES_SECONDS_MAX,
+    POSTGRES_STATEMENTS_CACHED,
     POSTGRES_STILL_SECONDS,
 )
 from understudy.ports import StoreUnavailable
 from understudy.store.dialect import Dialect
 from understudy.store.migrations import MIGRATIONS, Migration, migrate_once, refuse_unfinished_copy
-from understudy.store.operations import Op, Row
+from understudy.store.operations import Op
+from understudy.store.postgres_connections import UNANSWERED, Connections
+from understudy.store.postgres_groups import Groups
+from understudy.store.postgres_waves import drive, in_transaction
 from understudy.store.rows import RowStore
 
 T = TypeVar("T")
@@ -31,17 +34,10 @@ POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT",
 LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # A step that waits for a table keeps everybody waiting who comes behind it, so it soon gives up and tries again.
 _BEFORE_STEP: Final = f"{LOCK_SCHEMA}; SET LOCAL lock_timeout = {MIGRATION_LOCK_MS}"
-# What is not the statement's fault: a lost connection, a server that stops, a full disk, too many connections.
+# What is not the statement's fault: a lost connection, a changed password, a full disk, too many connections, an end.
 # And a transaction that stood still for so long that the server has ended it.
-_ENGINE_STATES: Final = ("08", "53", "57", "58", "XX", "25P03")
+_ENGINE_STATES: Final = ("08", "28", "53", "57", "58", "XX", "25P03")
 _LOST_RACES: Final = ("40001", "40P01")  # serialization failure, deadlock: done again, it succeeds
-
-
-class _Connection(asyncpg.Connection):
-    """A session is as it began whenever it goes to the next caller: there is nothing to put back."""
-
-    def get_reset_query(self) -> str:
-        return ""
 
 
 class PostgresStore(RowStore):
@@ -53,8 +49,9 @@ class PostgresStore(RowStore):
 
     keeps_time = True
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
-        self._pool = pool
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        self._groups = Groups(self._connection, self._attempt)
 
     async def _read(self, operation: Op[T]) -> T:
         async with self._connection() as connection:
@@ -63,7 +60,11 @@ class PostgresStore(RowStore):
     async def _read_long(self, operation: Op[T]) -> T:
         return await self._read(operation)
 
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
+        if about is not None:
+            return await self._groups.write(about, operation, then)
         # In a task of its own: a caller who goes away in the middle leaves neither a connection nor `then` behind.
         return await asyncio.shield(self._settle(operation, then))
 
@@ -84,21 +85,22 @@ class PostgresStore(RowStore):
                     raise
             attempts += 1
 
+    async def read_under(self, settings: str, operation: Op[T]) -> T:
+        """Runs what only reads in a transaction of its own, which begins with `SET LOCAL` statements."""
+        async with self._connection() as connection:
+            return await in_transaction(connection, operation, first=settings)
+
     async def close(self) -> None:
-        await self._pool.close()
+        await self._groups.close()
+        await self._connections.close()
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         """Raises `StoreUnavailable` where the engine, and not what was asked of it, is at fault."""
         try:
-            async with self._pool.acquire(timeout=POSTGRES_SECONDS_MAX) as connection:
-                try:
-                    yield cast("asyncpg.Connection", connection)
-                except asyncpg.InternalClientError:
-                    # A server that stops says so when nothing is expected of it, and the client loses its place.
-                    connection.terminate()
-                    raise
-        except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError) as error:
+            async with self._connections.one() as connection:
+                yield connection
+        except UNANSWERED as error:
             raise StoreUnavailable(f"PostgreSQL cannot be reached: {error}") from error
         except asyncpg.PostgresError as error:
             if (error.sqlstate or "").startswith(_ENGINE_STATES):
@@ -116,25 +118,19 @@ async def open_postgres(
 
     A transaction that stands still for `still_seconds` between two statements is ended by the server.
     """
+    await upgrade_postgres(url)
 
-    async def begin_session(connection: asyncpg.Connection) -> None:
+    async def begin_session() -> asyncpg.Connection:
+        connection = await connect(url, command_seconds=POSTGRES_SECONDS_MAX)
         # A machine that sleeps, or is gone without a word, must not keep its locks.
         await connection.execute(f"SET idle_in_transaction_session_timeout = {int(still_seconds * 1000)}")
+        return connection
 
-    await upgrade_postgres(url)
+    connections = Connections(begin_session, connections_max)
     with opening():
-        pool = await asyncpg.create_pool(
-            url,
-            min_size=1,
-            max_size=connections_max,
-            max_inactive_connection_lifetime=300.0,
-            timeout=POSTGRES_SECONDS_MAX,
-            command_timeout=POSTGRES_SECONDS_MAX,
-            connection_class=_Connection,
-            init=begin_session,
-        )
-    assert pool is not None
-    store = PostgresStore(pool)
+        async with connections.one():
+            pass
+    store = PostgresStore(connections)
     try:
         await store._read(refuse_unfinished_copy())  # noqa: SLF001 - the store's own half
     except BaseException:
@@ -159,24 +155,33 @@ async def upgrade_postgres(url: str, migrations: Sequence[Migration] = MIGRATION
 async def connect(url: str, *, command_seconds: float, options: Mapping[str, str] | None = None) -> asyncpg.Connection:
     """A connection of the caller's own. `options` are settings of its session. Raises what asyncpg does."""
     return await asyncpg.connect(
-        url, timeout=POSTGRES_SECONDS_MAX, command_timeout=command_seconds, server_settings=dict(options or {})
+        url,
+        timeout=POSTGRES_SECONDS_MAX,
+        command_timeout=command_seconds,
+        statement_cache_size=POSTGRES_STATEMENTS_CACHED,
+        server_settings=dict(options or {}),
     )
 
 
 async def _migrate(connection: asyncpg.Connection, migrations: Sequence[Migration]) -> Sequence[int]:
     taken = []
-    deadline = time.monotonic() + MIGRATION_SECONDS_MAX
     version = -1
     while version != 0:
+        version = await in_step(connection, lambda: migrate_once(POSTGRES, migrations))
+        taken.append(version)
+    return taken[:-1]
+
+
+async def in_step(connection: asyncpg.Connection, operation: Callable[[], Op[T]]) -> T:
+    """Runs what changes tables, while nobody else does."""
+    deadline = time.monotonic() + MIGRATION_SECONDS_MAX
+    while True:
         try:
-            version = await in_transaction(connection, migrate_once(POSTGRES, migrations), first=_BEFORE_STEP)
+            return await in_transaction(connection, operation(), first=_BEFORE_STEP)
         except asyncpg.LockNotAvailableError:
             if time.monotonic() > deadline:
                 raise
             await asyncio.sleep(MIGRATION_LOCK_MS / 1000)  # those who waited behind us go first
-        else:
-            taken.append(version)
-    return taken[:-1]
 
 
 @contextmanager
@@ -184,43 +189,5 @@ def opening() -> Iterator[None]:
     """Raises `StoreUnavailable` for whatever keeps a database from being opened."""
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as error:
+    except (*UNANSWERED, asyncpg.PostgresError, ValueError) as error:
         raise StoreUnavailable(f"The database cannot be opened: {error}") from error
-
-
-async def in_transaction(connection: asyncpg.Connection, operation: Op[T], *, first: str = "") -> T:
-    """Runs an operation and commits it, or raises what it raises and leaves nothing of it."""
-    await connection.execute(f"BEGIN; {first}" if first else "BEGIN")
-    try:
-        result = await drive(connection, operation)
-    except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
-        raise
-    await connection.execute("COMMIT")
-    return result
-
-
-async def drive(connection: asyncpg.Connection, operation: Op[T]) -> T:
-    """Runs an operation to its result, or raises what it raises. Transactions are the caller's."""
-    try:
-        query = next(operation)
-        while True:
-            sql = numbered(query.sql, query.locks)
-            rows = cast("Sequence[Row]", await connection.fetch(sql, *map(stored, query.params)))
-            query = operation.send(rows)
-    except StopIteration as end:
-        return cast("T", end.value)
-
-
-@cache
-def numbered(sql: str, locks: bool) -> str:
-    """The statement with PostgreSQL's parameters: `$1` and on for each `?`."""
-    pieces = sql.split("?")
-    text = pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
-    return f"{text} FOR UPDATE" if locks else text
-
-
-def stored(value: object) -> object:
-    """Text without what PostgreSQL cannot keep in any: NUL. Objects are stored as JSON bytes, which lose nothing."""
-    return value.replace("\0", "\ufffd") if isinstance(value, str) else value

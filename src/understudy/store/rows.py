@@ -12,11 +12,15 @@ from understudy.ports import (
     Appended,
     Attached,
     Begun,
+    Bounds,
+    Line,
     LoggedFact,
     NewRun,
     NewVectorStore,
     PageQuery,
     Rows,
+    RunInLine,
+    Share,
     Store,
     StoredAssistant,
     StoredKey,
@@ -24,7 +28,7 @@ from understudy.ports import (
     StoredRun,
     ThreadFilter,
 )
-from understudy.store import assistants, facts, health, keys, messages, pages, runs, threads
+from understudy.store import assistants, facts, health, installation, keys, lines, messages, pages, runs, threads
 from understudy.store.file_rows import FileRows
 from understudy.store.operations import Op
 from understudy.store.vector_rows import VectorRowStore
@@ -46,10 +50,14 @@ class RowStore(FileRows, VectorRowStore, Store):
         """Runs what only reads. Raises `StoreUnavailable`."""
 
     @abstractmethod
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None, *, about: str | None = None
+    ) -> T:
         """Runs what writes; durable when this returns. May make the operation again. Raises `StoreUnavailable`.
 
-        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes.
+        `then` is given the result even if the caller is cancelled meanwhile; in the order of the writes. `about`: the
+        thread whose rows the operation reads and changes, and no others that anybody changes: then it may be done side
+        by side with operations about other threads.
         """
 
     @abstractmethod
@@ -91,7 +99,8 @@ class RowStore(FileRows, VectorRowStore, Store):
         *,
         attached: Attached | None = None,
     ) -> None:
-        await self._write(partial(threads.add_thread, project, thread, messages, attached))
+        about = _about(thread.id, attached)
+        await self._write(partial(threads.add_thread, project, thread, messages, attached), about=about)
 
     async def thread_exists(self, project: ProjectId, thread_id: str) -> bool:
         return await self._read(threads.thread_exists(project, thread_id))
@@ -110,7 +119,8 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def add_message(
         self, project: ProjectId, stored: StoredMessage, *, queue: bool = False, attached: Attached | None = None
     ) -> None:
-        await self._write(partial(messages.add_message, project, stored, queue, attached))
+        about = _about(stored.message.thread_id, attached)
+        await self._write(partial(messages.add_message, project, stored, queue, attached), about=about)
 
     async def update_message(
         self, project: ProjectId, thread_id: str, message_id: str, change: Callable[[Message], Message]
@@ -141,13 +151,15 @@ class RowStore(FileRows, VectorRowStore, Store):
     # runs
 
     async def add_run(self, new: NewRun) -> Begun:
-        return await self._write(partial(runs.add_run, new))
+        about = _about(new.state.run.thread_id, new.attached, new.share)
+        return await self._write(partial(runs.add_run, new), about=about)
 
     async def run(self, run_id: RunId) -> StoredRun | None:
         return await self._read(runs.run(run_id))
 
     async def append(self, append: Append, then: Callable[[Appended], None] | None = None) -> Appended:
-        return await self._write(partial(runs.append, append), then)
+        about = _about(append.before.run.thread_id, share=append.share)
+        return await self._write(partial(runs.append, append), then, about=about)
 
     async def update_run(self, project: ProjectId, thread_id: str, run_id: str, change: Callable[[Run], Run]) -> Run:
         return await self._write(partial(runs.update_run, project, thread_id, run_id, change))
@@ -164,14 +176,27 @@ class RowStore(FileRows, VectorRowStore, Store):
     async def prune(self, ended_by: int, *, limit: int) -> bool:
         return await self._write(partial(facts.prune, ended_by, limit))
 
-    async def claimable(self, now: float, *, limit: int) -> Sequence[RunId]:
-        return await self._read(runs.claimable(now, limit))
+    async def in_line(
+        self, now: float, *, limit: int, bounds: Bounds | None = None, behind: Line | None = None
+    ) -> Sequence[RunInLine]:
+        return await self._read(lines.in_line(now, bounds or Bounds(), behind, limit))
+
+    async def lost(self, now: float, *, limit: int) -> Sequence[RunId]:
+        return await self._read(lines.lost(now, limit))
 
     async def renew(self, owner: str, run_ids: Sequence[RunId], until: float) -> Sequence[RunId]:
         return await self._write(partial(runs.renew, owner, run_ids, until))
 
     async def expired(self, now: int, *, limit: int) -> Sequence[RunId]:
         return await self._read(runs.expired(now, limit))
+
+    # the installation
+
+    async def kept(self, name: str, value: str) -> str:
+        return await self._write(partial(installation.kept, name, value))
+
+    async def look_up(self, name: str) -> str | None:
+        return await self._read(installation.look_up(name))
 
     # keys
 
@@ -186,3 +211,9 @@ class RowStore(FileRows, VectorRowStore, Store):
 
     async def revoke_key(self, key_id: str, at: int) -> bool:
         return await self._write(partial(keys.revoke_key, key_id, at))
+
+
+def _about(thread_id: str, attached: Attached | None = None, share: Share | None = None) -> str | None:
+    """Files to search are rows of a vector store, which other threads may have too. Bounds are counted over threads."""
+    has_store = attached is not None and attached.search is not None
+    return None if has_store or share is not None else thread_id

@@ -19,9 +19,10 @@ from understudy.store.codec import (
 )
 from understudy.store.facts import log_facts, write_changes
 from understudy.store.labels import relabelled
+from understudy.store.lines import hold_place
 from understudy.store.messages import insert_messages
 from understudy.store.operations import Op, Query
-from understudy.store.scope import ACTIVE, BODY, hold_thread, lock_thread
+from understudy.store.scope import ACTIVE, BODY, hold_thread
 from understudy.store.threads import add_thread, note_assistant
 from understudy.store.waiting import move_up, newest_run, waiting_runs
 from understudy.wire.runs import Run
@@ -31,12 +32,17 @@ from understudy.wire.runs import Run
 _INSERT = (
     "INSERT INTO runs "
     "(id, thread_id, assistant_id, status, expires_at, lease_owner, lease_until, last_fact, settings, progress, body, "
-    "waiting) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "waiting, project, upstream) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     f"ON CONFLICT (thread_id) WHERE status IN {ACTIVE} AND waiting = 0 "
     "DO UPDATE SET thread_id = excluded.thread_id RETURNING id, seq"
 )
 _HOLD = "SELECT seq, last_fact, lease_owner, lease_until, body, waiting FROM runs WHERE id = ?"
+# The thread before the run's own row, as in `add_run`: nobody joins the line while it moves. Indexes: those of the ids.
+_HOLD_BOTH = (
+    "SELECT r.seq, r.last_fact, r.lease_owner, r.lease_until, r.body, r.waiting "
+    "FROM threads t JOIN runs r ON r.thread_id = t.id WHERE t.id = ? AND r.id = ?"
+)
 _UPDATE = (
     "UPDATE runs SET status = ?, expires_at = ?, lease_owner = ?, lease_until = ?, last_fact = ?, progress = ?, "
     "body = ?, waiting = ?, ended_at = ? WHERE id = ?"
@@ -52,11 +58,6 @@ _SELECT = (
     "LEFT JOIN steps s ON s.run_id = r.id AND s.status = 'in_progress' "
     "LEFT JOIN messages m ON m.thread_id = r.thread_id AND m.run_id = r.id AND m.status = 'in_progress' "
     "WHERE r.id = ? LIMIT 1"
-)
-# Index: runs_claimable.
-_CLAIMABLE = (
-    "SELECT id FROM runs WHERE status IN ('queued', 'in_progress', 'cancelling') AND waiting = 0 "
-    "AND (lease_until IS NULL OR lease_until <= ?) ORDER BY seq LIMIT ?"
 )
 # Index: runs_expiring. A run's life has one length, so the order of expiry is the order of creation.
 _EXPIRED = (
@@ -87,7 +88,10 @@ def add_run(new: NewRun) -> Op[Begun]:
             yield from attach_to_thread(new.project, run.thread_id, new.attached)
     yield from note_assistant(run.thread_id, run.assistant_id)
     yield from write_changes(RunState(run=run), begun.after, begun.facts, 0, {})
-    return Begun(seq=(yield from log_facts(seq, 0, begun.facts)), waits=winner != run.id)
+    last_seq = yield from log_facts(seq, 0, begun.facts)
+    if new.share is not None and new.lease is not None and winner == run.id:
+        yield from hold_place(new.share, seq, in_turn=False)
+    return Begun(seq=last_seq, waits=winner != run.id)
 
 
 def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -> Op[tuple[str, int]]:
@@ -96,7 +100,8 @@ def _insert(new: NewRun, begun: Decision, lease: Lease | None, *, waits: bool) -
     ids = (run.id, run.thread_id, run.assistant_id)
     columns = (*ids, run.status, run.expires_at, *_columns(lease), len(begun.facts))
     bodies = (encode(new.settings), encode(begun.after.progress), encode(run))
-    rows = yield Query(_INSERT, (*columns, *bodies, int(waits)))
+    upstream = "" if new.share is None else new.share.upstream
+    rows = yield Query(_INSERT, (*columns, *bodies, int(waits), new.project, upstream), single=True)
     winner, seq = rows[0]
     return winner, seq
 
@@ -123,10 +128,9 @@ def run(run_id: str) -> Op[StoredRun | None]:
 
 def append(append: Append) -> Op[Appended]:
     ends = append.after.run.status in TERMINAL and append.before.run.status not in TERMINAL
-    if ends:
-        # Before the run's own row, as in `add_run`: nobody joins the line while it moves.
-        yield from lock_thread(append.before.run.thread_id)
-    rows = yield Query(_HOLD, (append.run_id,), locks=True)
+    thread_id = append.before.run.thread_id
+    sql, ids = (_HOLD_BOTH, (thread_id, append.run_id)) if ends else (_HOLD, (append.run_id,))
+    rows = yield Query(sql, ids, locks=True, single=True)
     if not rows:
         raise Missing("run", append.run_id)
     seq, last_fact, owner, until, body, waiting = rows[0]
@@ -138,15 +142,18 @@ def append(append: Append) -> Op[Appended]:
     progress = encode(append.after.progress)
     last_seq = last_fact + len(append.facts)
     if append.after.run == append.before.run:
-        yield Query(_ADVANCE, (owner, until, last_seq, progress, append.run_id))
+        yield Query(_ADVANCE, (owner, until, last_seq, progress, append.run_id), unread=True)
     else:
         run = written.after.run
         columns = (run.status, run.expires_at, owner, until, last_seq, progress, encode(run))
-        yield Query(_UPDATE, (*columns, 0 if ends else waiting, append.at if ends else None, append.run_id))
+        last = (0 if ends else waiting, append.at if ends else None, append.run_id)
+        yield Query(_UPDATE, (*columns, *last), unread=True)
     yield from write_changes(append.before, written.after, written.facts, append.message_tokens, append.notes)
     yield from log_facts(seq, last_fact, written.facts)
+    if append.share is not None:
+        yield from hold_place(append.share, seq, in_turn=append.before.run.status == "queued")
     # A run that ends while it waits leaves the line, and moves nobody up.
-    released = (yield from move_up(append.before.run.thread_id)) if ends and not waiting else None
+    released = (yield from move_up(thread_id)) if ends and not waiting else None
     return Appended(seq=last_seq, written=written, released=released)
 
 
@@ -155,13 +162,8 @@ def update_run(project: str, thread_id: str, run_id: str, change: Callable[[Run]
     if not rows:
         raise Missing("run", run_id)
     changed = change(decode_run(rows[0][0]))
-    yield Query(_UPDATE_BODY, (encode(changed), run_id))
+    yield Query(_UPDATE_BODY, (encode(changed), run_id), unread=True)
     return changed
-
-
-def claimable(now: float, limit: int) -> Op[Sequence[RunId]]:
-    rows = yield Query(_CLAIMABLE, (now, limit))
-    return [RunId(row[0]) for row in rows]
 
 
 def expired(now: int, limit: int) -> Op[Sequence[RunId]]:

@@ -8,8 +8,10 @@ import asyncpg
 
 from understudy.core.limits import COPY_FETCH_ROWS, COPY_SECONDS_MAX
 from understudy.ports import StoreUnavailable
+from understudy.store import health
 from understudy.store.operations import Op, Row
-from understudy.store.postgres import connect, drive, in_transaction, numbered, opening, stored
+from understudy.store.postgres import connect, opening
+from understudy.store.postgres_waves import drive, in_transaction, numbered, stored
 from understudy.store.sides import Batch, Side, Table, own_tables
 
 T = TypeVar("T")
@@ -43,6 +45,9 @@ class PostgresSide(Side):
     async def change(self, operation: Op[T]) -> T:
         with _faults():
             return await in_transaction(self._connection, operation)
+
+    async def now(self) -> float:
+        return await self.ask(health.time())
 
     async def names(self) -> Sequence[str]:
         with _faults():
@@ -115,6 +120,6 @@ class PostgresSide(Side):
 def _faults() -> Iterator[None]:
     try:
         yield
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError) as error:
         # Further lines repeat what rows hold.
         raise StoreUnavailable(f"PostgreSQL cannot do this: {str(error).partition(chr(10))[0]}") from error

@@ -1,6 +1,8 @@
 """A SQLite file as one side of a copy. Who reads is let in by SQLite as a reader only."""
 
+import os
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -23,12 +25,13 @@ def open_sqlite_side(path: Path, *, writes: bool, lasting: bool) -> "SqliteSide"
     """The file, which must be there. Raises `StoreUnavailable`.
 
     Beside a file that nobody has open, a lasting reader leaves an empty `-wal` and a `-shm`, which SQLite's next writer
-    removes. One that is not lasting reads it as a file that does not change.
+    removes. One that is not lasting, or may not write there, reads it as a file that does not change.
     """
     if not path.is_file():
         raise StoreUnavailable(f"There is no database {path}")
     mode = "rw" if writes else "ro"
-    if not writes and not lasting and not path.with_name(path.name + "-wal").exists():
+    is_open = path.with_name(path.name + "-wal").exists()
+    if not writes and not is_open and not (lasting and os.access(path.parent, os.W_OK)):
         mode += "&immutable=1"
     with _faults(path):
         connection = connect(f"{path.absolute().as_uri()}?mode={mode}")
@@ -61,6 +64,9 @@ class SqliteSide(Side):
     async def change(self, operation: Op[T]) -> T:
         with _faults(self._path):
             return in_transaction(self._connection, operation)
+
+    async def now(self) -> float:
+        return time.time()
 
     async def names(self) -> Sequence[str]:
         with _faults(self._path):

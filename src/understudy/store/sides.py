@@ -59,6 +59,9 @@ class Side(Protocol):
     async def change(self, operation: Op[T]) -> T:
         """In a transaction."""
 
+    async def now(self) -> float:
+        """The time that its servers agree on, in Unix seconds."""
+
     async def names(self) -> Sequence[str]:
         """Of the tables that are there."""
 

@@ -58,7 +58,13 @@ class SqliteStore(RowStore):
 
         return await asyncio.to_thread(read)
 
-    async def _write(self, operation: Callable[[], Op[T]], then: Callable[[T], None] | None = None) -> T:
+    async def _write(
+        self,
+        operation: Callable[[], Op[T]],
+        then: Callable[[T], None] | None = None,
+        *,
+        about: str | None = None,  # noqa: ARG002 - one writer does all in turn
+    ) -> T:
         return await self._writer.write(operation, then)
 
     async def close(self) -> None:

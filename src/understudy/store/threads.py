@@ -47,8 +47,12 @@ def add_thread(
 ) -> Op[None]:
     if attached is not None:
         yield from attach_to_new_thread(project, thread, attached)
-    rows = yield Query(_INSERT, (thread.id, project, len(messages), encode(thread)))
-    yield from _add_metadata(project, rows[0][0], thread.metadata)
+    columns = (thread.id, project, len(messages), encode(thread))
+    if thread.metadata:
+        rows = yield Query(_INSERT, columns, single=True)
+        yield from _add_metadata(project, rows[0][0], thread.metadata)
+    else:
+        yield Query(_INSERT, columns, unread=True)
     yield from note_uses(project, thread.id, None, thread.tool_resources)
     yield from insert_counted(thread.id, messages, len(messages))
 
@@ -58,12 +62,12 @@ def _add_metadata(project: str, thread_seq: int, metadata: Mapping[str, str]) ->
         columns = [column for name, value in metadata.items() for column in (project, name, value, thread_seq)]
         # Names that differ in NUL alone are the same where an engine cannot hold it.
         marks = ", ".join(["(?, ?, ?, ?)"] * len(metadata))
-        yield Query(f"{_ADD_METADATA}{marks} ON CONFLICT DO NOTHING", tuple(columns))
+        yield Query(f"{_ADD_METADATA}{marks} ON CONFLICT DO NOTHING", tuple(columns), unread=True)
 
 
 def note_assistant(thread_id: str, assistant_id: str) -> Op[None]:
     """The assistant has run on this thread."""
-    yield Query(_ADD_ASSISTANT, (assistant_id, thread_id))
+    yield Query(_ADD_ASSISTANT, (assistant_id, thread_id), unread=True)
 
 
 def thread_exists(project: str, thread_id: str) -> Op[bool]:
@@ -78,7 +82,7 @@ def update_thread(project: str, thread_id: str, change: Callable[[Thread], Threa
     changed = change(before)
     rows = yield Query(_UPDATE, (encode(changed), thread_id))
     if changed.metadata != before.metadata:
-        yield Query(_CLEAR_METADATA, (rows[0][0],))
+        yield Query(_CLEAR_METADATA, (rows[0][0],), unread=True)
         yield from _add_metadata(project, rows[0][0], changed.metadata)
     yield from note_uses(project, thread_id, before.tool_resources, changed.tool_resources)
     return changed
@@ -91,5 +95,5 @@ def delete_thread(project: str, thread_id: str) -> Op[Sequence[RunId] | None]:
     active = yield from active_run(thread_id)
     waiting = yield from waiting_runs(thread_id)
     for delete in _DELETES:
-        yield Query(delete, (thread_id,))
+        yield Query(delete, (thread_id,), unread=True)
     return [] if active is None else [active, *waiting]

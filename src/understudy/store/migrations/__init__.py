@@ -2,12 +2,12 @@
 
 Programs of two versions work on one database while an installation is upgraded node by node, so a step may only add:
 tables, columns that may be NULL or have a default, indexes that are not unique. What older programs leave empty must
-do for the newer one, and an index must be of a small table: PostgreSQL keeps writers waiting while it is made. A step
+do for newer ones, and an index must be made quickly, since PostgreSQL keeps writers waiting meanwhile. A step
 that takes away, renames, or changes what is stored breaks this: its number goes into `BREAKING`, and it waits for a
 major version. Behind it, programs that do not know it refuse to start.
 
-`understudy db copy` finds the tables and columns by itself, as they are in SQLite. What only PostgreSQL has is left out,
-so it must be such that it can be made of the rest.
+`understudy db copy` finds the tables and columns by itself, as they are in SQLite. What only PostgreSQL has is left
+out, so it must be such that it can be made of the rest.
 """
 
 from collections.abc import Callable, Sequence, Set
@@ -20,13 +20,14 @@ from understudy.store.migrations.m0001_first import first
 from understudy.store.migrations.m0002_files import files
 from understudy.store.migrations.m0003_vector_stores import vector_stores
 from understudy.store.migrations.m0004_notes import notes
-from understudy.store.migrations.m0007_copied import copied
+from understudy.store.migrations.m0005_lines import lines
+from understudy.store.migrations.m0006_copied import copied
 from understudy.store.operations import Op, Query
 
 Migration: TypeAlias = Callable[[Dialect], Sequence[str]]
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (first, files, vector_stores, notes, copied)
+MIGRATIONS: Final[tuple[Migration, ...]] = (first, files, vector_stores, notes, lines, copied)
 # The numbers of the steps behind which programs that do not know them cannot work.
 BREAKING: Final[frozenset[int]] = frozenset()
 

@@ -1,4 +1,4 @@
-"""Schema version 7: how far an unfinished `understudy db copy` into this database has come with each table."""
+"""Schema version 6: how far an unfinished `understudy db copy` into this database has come with each table."""
 
 from collections.abc import Sequence
 
