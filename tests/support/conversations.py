@@ -93,7 +93,7 @@ class Talker:
             self.refusals += 1
         except AssertionError as refused:
             self.refusals += 1
-            if not str(refused).startswith(("503", "400")) or ("400" in str(refused)[:3] and not self.refusals):
+            if not str(refused).startswith(("503", "400")):  # 400: an earlier try has begun a run after all
                 raise
         if reading.run_id is None:
             # The run may have been begun although its answer was lost.
@@ -109,13 +109,15 @@ class Talker:
             reading.check(torn=True)
             assert reading.run == await client.get(f"{self.path}/runs/{reading.run_id}")
             assert reading.run["status"] == "completed", reading.run["last_error"]
-        messages = (await client.get(f"{self.path}/messages", order="asc", limit=100))["data"]
+        messages = await self._messages(client)
         texts = [message["content"][0]["text"]["value"] for message in messages]
         of_users = [text for text, message in zip(texts, messages, strict=True) if message["role"] == "user"]
-        assert [text for text in of_users if text not in self._unsure] == self._acknowledged
-        assert len(set(of_users)) == len(of_users)
+        kept = [text for text in of_users if text not in self._unsure]
+        assert kept == self._acknowledged, (kept, self._acknowledged)
+        assert len(set(of_users)) == len(of_users), of_users
         answered = [message["run_id"] for message in messages if message["role"] == "assistant"]
-        assert answered == [reading.run_id for reading in self.readings]
+        runs = [reading.run_id for reading in self.readings]
+        assert answered == runs, (answered, runs)
         again = await client.post(f"{self.path}/runs", {"assistant_id": self._assistant["id"]})
 
         async def ended() -> bool | None:
@@ -123,6 +125,17 @@ class Talker:
             return True if run["status"] == "completed" else None
 
         await polled(ended, seconds=30)
+
+    async def _messages(self, client: Client) -> list[dict[str, Any]]:
+        """All of them, oldest first."""
+        found: list[dict[str, Any]] = []
+        query: dict[str, str | int] = {"order": "asc", "limit": 100}
+        while True:
+            page = await client.get(f"{self.path}/messages", **query)
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            query["after"] = page["last_id"]
 
 
 @asynccontextmanager
