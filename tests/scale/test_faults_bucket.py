@@ -52,7 +52,8 @@ async def three(
 
 async def keys_of(server: BucketServer, bucket: str) -> set[str]:
     store = S3Store.from_url(f"s3://{bucket}/files", config=server.make(bucket), client_options={"allow_http": True})
-    return {entry["path"] for batch in await asyncio.to_thread(lambda: [*obstore.list(store)]) for entry in batch}
+    found = await asyncio.to_thread(lambda: [entry["path"] for batch in obstore.list(store) for entry in batch])
+    return {path for path in found if not path.startswith(".")}
 
 
 @pytest.mark.parametrize("silent", [False, True] if os.environ.get("CI") == "true" else [False])
