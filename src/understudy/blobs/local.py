@@ -252,7 +252,8 @@ def _place_name(directory: Path) -> str | None:
 
 def _name_place(directory: Path, name: str) -> str:
     """Of two processes that name it at once, the first one's name stays: a link replaces nothing, a rename would."""
-    written = _partial(directory) / os.urandom(16).hex()
+    # Beside it, and not where starts sweep: another one may begin at this moment.
+    written = directory / f"{PLACE}-{os.urandom(16).hex()}"
     with written.open("x", encoding="ascii") as file:
         file.write(f"{name}\n")
         file.flush()
