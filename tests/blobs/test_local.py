@@ -1,5 +1,6 @@
 """Content in a directory: what is in it, when, and after a process was killed."""
 
+import asyncio
 import resource
 import signal
 import subprocess
@@ -115,3 +116,14 @@ async def test_content_that_is_cut_short_by_its_deletion_was_read_to_its_end(tmp
         assert sum([len(piece) async for piece in pieces]) == 2 * BLOB_PIECE_BYTES
         with pytest.raises(KeyError):
             await content(blobs, blob.key)
+
+
+async def test_processes_that_start_at_once_agree_on_a_places_name(tmp_path: Path) -> None:
+    async def start(directory: Path, name: str) -> str:
+        return await (await open_local_blobs(directory)).name_place(name)
+
+    for number in range(20):
+        directory = tmp_path / str(number)
+        named = await asyncio.gather(*(start(directory, name) for name in ("a", "b", "c", "d")))
+        assert len(set(named)) == 1
+        assert sorted(path.name for path in directory.iterdir()) == [".place", "partial"]

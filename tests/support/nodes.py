@@ -103,6 +103,8 @@ class Node:
 
     async def stop(self) -> None:
         """It ends as a service manager has it end."""
+        if self.alive and self.server.process.poll() is not None:
+            self.crashes += ["a node ended by itself:\n", *self.server.log]
         self.alive = False
         if self._server is not None and self._server.process.poll() is None:
             self.wake()
@@ -155,7 +157,13 @@ async def nodes(
         try:
             await asyncio.gather(*(node.start() for node in made))
             yield made
-        finally:
+        except BaseException as error:
             await asyncio.gather(*(node.stop() for node in made))
-        crashes = [line for node in made for line in node.crashes]
-        assert not crashes, "".join(crashes)
+            error.add_note(_crashes(made))
+            raise
+        await asyncio.gather(*(node.stop() for node in made))
+        assert not _crashes(made), _crashes(made)
+
+
+def _crashes(made: Sequence[Node]) -> str:
+    return "".join(line for node in made for line in node.crashes)
