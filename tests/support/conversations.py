@@ -102,6 +102,15 @@ class Talker:
             known = {one.run_id for one in self.readings}
             reading.run_id = next((run["id"] for run in page["data"] if run["id"] not in known), None)
 
+    async def _messages(self, client: Client) -> list[dict[str, Any]]:
+        """All of the thread's, oldest first: nodes that take long to stop leave time for many."""
+        page = await client.get(f"{self.path}/messages", order="asc", limit=100)
+        found: list[dict[str, Any]] = page["data"]
+        while page["has_more"]:
+            page = await client.get(f"{self.path}/messages", order="asc", limit=100, after=found[-1]["id"])
+            found += page["data"]
+        return found
+
     async def check(self) -> None:
         """Raises `AssertionError` unless each message stands there once, and each run has ended as its stream told."""
         client = self._node()
@@ -109,7 +118,7 @@ class Talker:
             reading.check(torn=True)
             assert reading.run == await client.get(f"{self.path}/runs/{reading.run_id}")
             assert reading.run["status"] == "completed", reading.run["last_error"]
-        messages = (await client.get(f"{self.path}/messages", order="asc", limit=100))["data"]
+        messages = await self._messages(client)
         texts = [message["content"][0]["text"]["value"] for message in messages]
         of_users = [text for text, message in zip(texts, messages, strict=True) if message["role"] == "user"]
         assert [text for text in of_users if text not in self._unsure] == self._acknowledged
