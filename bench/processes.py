@@ -115,7 +115,7 @@ def understudy(upstream: Server, data_dir: Path, **settings: str) -> Iterator[Se
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
     environment = {**inherited, **{f"UNDERSTUDY_{name.upper()}": value for name, value in values.items()}}
-    log = data_dir / "log"
+    log = data_dir / f"log-{port}"  # processes may share the directory
     with _child([sys.executable, "-m", "understudy", "serve"], log, environment, cwd=data_dir) as child:
         _wait_for_answer(child, port, "/healthz", log)
         yield Server("understudy", child, port)

@@ -111,15 +111,15 @@ def scale(stage: Stage, rounds: int, single_runs: int, concurrent_runs: int, pac
 
 
 def _open(opened: ExitStack, stage: Stage, database: Postgres, link: Engine) -> _Nodes:
-    one = opened.enter_context(_node(stage, database, link, "one"))
-    front = opened.enter_context(_node(stage, database, link, "front", worker="false"))
+    one = opened.enter_context(_node(stage, database, link))
+    front = opened.enter_context(_node(stage, database, link, worker="false"))
     assistant_id = new_assistant(one)
     return _Nodes(stage=stage, database=database, link=link, one=one, front=front, assistant_id=assistant_id)
 
 
-def _node(stage: Stage, database: Postgres, link: Engine, name: str, **more: str) -> AbstractContextManager[Server]:
+def _node(stage: Stage, database: Postgres, link: Engine, **more: str) -> AbstractContextManager[Server]:
     shared = {"database_url": database.url, "redis_url": link.url}
-    return understudy(stage.model, stage.directory / name, **shared, **more)
+    return understudy(stage.model, stage.directory / "nodes", **shared, **more)
 
 
 def _one_at_a_time(nodes: _Nodes, rounds: int, count: int) -> list[Row]:
@@ -168,7 +168,7 @@ def _at_once(nodes: _Nodes, rounds: int, count: int) -> list[Row]:
 
 
 def _two_nodes(nodes: _Nodes, rounds: int, count: int) -> list[Row]:
-    with _node(nodes.stage, nodes.database, nodes.link, "two") as two:
+    with _node(nodes.stage, nodes.database, nodes.link) as two:
         nodes.warm(two)
         pair = (nodes.one, two)
         both = Together([nodes.runs(one, "tokens=1", count // 2, concurrency=_AT_ONCE // 2) for one in pair])

@@ -102,6 +102,15 @@ class Talker:
             known = {one.run_id for one in self.readings}
             reading.run_id = next((run["id"] for run in page["data"] if run["id"] not in known), None)
 
+    async def _messages(self, client: Client) -> list[dict[str, Any]]:
+        """All of the thread's, oldest first: nodes that take long to stop leave time for many."""
+        page = await client.get(f"{self.path}/messages", order="asc", limit=100)
+        found: list[dict[str, Any]] = page["data"]
+        while page["has_more"]:
+            page = await client.get(f"{self.path}/messages", order="asc", limit=100, after=found[-1]["id"])
+            found += page["data"]
+        return found
+
     async def check(self) -> None:
         """Raises `AssertionError` unless each message stands there once, and each run has ended as its stream told."""
         client = self._node()
