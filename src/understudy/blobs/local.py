@@ -245,29 +245,24 @@ def _prepare(directory: Path) -> None:
 
 def _place_name(directory: Path) -> str | None:
     try:
-        return (directory / PLACE).read_text("ascii", "replace").strip()
+        return (directory / PLACE).read_text("ascii", "replace").strip() or None
     except FileNotFoundError:
         return None
 
 
 def _name_place(directory: Path, name: str) -> str:
-    """Of two processes that name it at once, the first one's name stays: a link replaces nothing, a rename would."""
-    # Not among what is being written: without its lock, another process's start would remove it from there.
-    written = directory / f"{PLACE}-{os.urandom(16).hex()}"
-    with written.open("x", encoding="ascii") as file:
-        file.write(f"{name}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(written, directory / PLACE)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        written.replace(directory / PLACE)
-    finally:
-        written.unlink(missing_ok=True)
+    """Of two processes that name it at once, the first one's name stays."""
+    with (directory / PLACE).open("a+", encoding="ascii") as file:
+        if os.name == "posix":
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        named = file.read().strip()
+        if not named:
+            file.write(f"{name}\n")
+            file.flush()
+            os.fsync(file.fileno())
     _sync(directory)
-    return _place_name(directory) or name
+    return named or name
 
 
 def _remove_unless_written(partial: Path) -> bool:
