@@ -80,9 +80,11 @@ class RunStream:
     def _pass_on(self, write: Callable[[bytes], bool], frames: Sequence[Frame]) -> bool:
         """Whether all of these were written: they go on where the reader is, the run does not rest with them."""
         given = self._given
-        if self._passed != given:
+        if self._passed is not given and self._passed != given:
             return False
         seq, deltas = given.seq, given.deltas
+        if len(frames) == 1 and frames[0].seq is None:
+            return self._wrote(write, Position(seq, deltas + 1), _with_id(seq, deltas + 1, frames[0]))
         shown = []
         for frame in frames:
             if frame.seq is None:
@@ -92,10 +94,13 @@ class RunStream:
             else:
                 return False
             shown.append(_with_id(seq, deltas, frame))
-        if not write(b"".join(shown)):
+        return self._wrote(write, Position(seq, deltas), b"".join(shown))
+
+    def _wrote(self, write: Callable[[bytes], bool], position: Position, shown: bytes) -> bool:
+        if not write(shown):
             return False
         self._heard = True
-        self._given = self._passed = Position(seq, deltas)
+        self._given = self._passed = position
         return True
 
     async def _take(self, frames: Sequence[Frame]) -> list[bytes]:
