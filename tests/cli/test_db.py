@@ -47,6 +47,8 @@ async def test_status_says_where_everything_is_and_how_much(engine: str, tmp_pat
     said = await understudy_db("status", named(database))
     assert re.search(r"^threads +3$", said, re.MULTILINE)
     assert re.search(rf"^Schema +version {KNOWN}, up to date$", said, re.MULTILINE)
+    if engine == "sqlite":  # beside the file that was named, and not where the settings' own are
+        assert re.search(rf"^Content of files +{re.escape(str(tmp_path / 'files'))}$", said, re.MULTILINE)
 
 
 async def test_status_changes_nothing_not_even_what_is_due(tmp_path: Path) -> None:

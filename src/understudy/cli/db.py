@@ -26,7 +26,7 @@ def status(settings: Settings, database: str | None, *, as_json: bool) -> None:
     lines = {
         "Rows": f"{engine(rows)}, {shown(rows)}",
         "Live events": _events(settings, rows),
-        "Content of files": _files(settings),
+        "Content of files": _files(settings, rows),
         "Schema": _schema_words(found.schema),
         **{KINDS[table]: f"{count:,}" for table, count in found.counts.items()},
         "Active runs": f"{found.active_runs:,}",
@@ -60,7 +60,7 @@ def _tree(settings: Settings, database: Database, found: Status) -> Mapping[str,
     return {
         "database": {"engine": engine(database), "place": shown(database)},
         "live_events": _events(settings, database),
-        "files": _files(settings),
+        "files": _files(settings, database),
         "schema": {
             "version": found.schema.version,
             "program": len(MIGRATIONS),
@@ -79,8 +79,12 @@ def _events(settings: Settings, database: Database) -> str:
     return "in the memory of one process" if isinstance(database, Path) else "PostgreSQL's NOTIFY, and the log"
 
 
-def _files(settings: Settings) -> str:
-    return settings.files_url or str(settings.files_dir.absolute())
+def _files(settings: Settings, database: Database) -> str:
+    if settings.files_url is not None:
+        return settings.files_url
+    # A SQLite file need not be that of the settings; the files of its own server are beside it.
+    directory = database.parent / settings.files_dir.name if isinstance(database, Path) else settings.files_dir
+    return str(directory.absolute())
 
 
 def _schema_words(schema: Schema) -> str:
