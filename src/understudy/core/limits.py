@@ -74,6 +74,7 @@ UPSTREAM_ATTEMPTS_MAX: Final = 3  # before the first token; a stream that has be
 UPSTREAM_RETRY_SECONDS: Final = 0.25  # doubled each time, unless the server says how long
 UPSTREAM_RETRY_SECONDS_MAX: Final = 20.0
 UPSTREAM_LINE_BYTES_MAX: Final = 1024 * 1024
+ALIKE_MISSES_MAX: Final = 8  # times that what one event of an answer has in common with others is learnt for nothing
 UPSTREAM_ERROR_BYTES_MAX: Final = 64 * 1024
 UPSTREAM_ERROR_WORDS_MAX: Final = 500  # characters of a model server's own words that a client is shown
 UPSTREAM_LIST_BYTES_MAX: Final = 8 * 1024 * 1024  # of an answer to GET /models

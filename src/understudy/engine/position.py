@@ -8,7 +8,7 @@ from msgspec import Struct
 _ID: Final = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,18}))?\Z")
 
 
-class Position(Struct, frozen=True, order=True):
+class Position(Struct, frozen=True, order=True, gc=False):
     """Behind the fact with this number, and behind that many of the deltas that follow it. Written `7`, or `7.3`."""
 
     seq: int = 0

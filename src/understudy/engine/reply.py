@@ -5,7 +5,16 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from understudy.core.chat.assemble import CallArguments, CallStarted, ImagePiece, Piece, RefusalPiece, TextPiece, Turn
+from understudy.core.chat.assemble import (
+    CallArguments,
+    CallStarted,
+    ImagePiece,
+    Piece,
+    RefusalPiece,
+    TextPiece,
+    Turn,
+    text_alone,
+)
 from understudy.core.chat.context import content_tokens
 from understudy.core.chat.deltas import empty_text_delta, message_delta, step_delta
 from understudy.core.chat.step_calls import StepCalls
@@ -153,8 +162,7 @@ class Reply:
 
         `False`: at least one of them needs more than that, and none was taken.
         """
-        if self._texts is not None and len(chunks) == 1 and (text := self.turn.more_text(chunks[0])) is not None:
-            self._publish((self._texts.frame(text),))
+        if len(chunks) == 1 and (text := text_alone(chunks[0])) is not None and self.take_text(text):
             return True
         message = self._held.stored.state.open_message
         for chunk in chunks:
@@ -171,6 +179,14 @@ class Reply:
                     frames.append(self._message_frame(message.id, piece))
         finally:
             self._publish(frames)
+        return True
+
+    def take_text(self, text: str) -> bool:
+        """The same for a chunk that only goes on with a text. `False`: there is none that it could go on with."""
+        texts = self._texts
+        if texts is None or not self.turn.more_text(text):
+            return False
+        self._bus.publish(self._run_id, (texts.frame(text),))
         return True
 
     async def finish(self) -> None:

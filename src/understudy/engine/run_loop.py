@@ -216,7 +216,7 @@ class RunLoop:
         """Passes the model's answer on while it arrives. Raises `ModelError`, `CalledAway`, `SeqConflict`."""
         stream = await self._open(request, attention)
         try:
-            while chunks := await attention.wait(lambda: stream.next(reply.take_now)):
+            while chunks := await attention.wait(lambda: stream.next(reply.take_now, reply.take_text)):
                 await reply.take(chunks)
             await reply.finish()
         finally:

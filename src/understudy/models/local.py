@@ -116,7 +116,11 @@ class _CallStream:
         self._stream = stream
         self._writer = writer
 
-    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
+    async def next(
+        self,
+        take: Callable[[Sequence[Chunk]], bool] | None = None,
+        take_text: Callable[[str], bool] | None = None,  # noqa: ARG002 - a call is no text
+    ) -> Sequence[Chunk]:
         while chunks := await self._stream.next():
             written = [chunk for read in chunks if (chunk := self._writer.write(read)) is not None]
             if written and (take is None or not take(written)):

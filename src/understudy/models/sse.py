@@ -25,11 +25,16 @@ class SseParser:
         self._after_cr = False
         self._at_start = True
 
+    @property
+    def between_events(self) -> bool:
+        """Nothing of an event is held: what comes next begins one."""
+        return not (self._line or self._event or self._after_cr)
+
     def feed(self, read: bytes) -> list[bytes]:
         """Raises `TooLong`; the parser is of no use after that."""
         if not read:
             return []
-        if read.endswith(b"\n\n") and not (self._line or self._event or self._after_cr):
+        if read.endswith(b"\n\n") and self.between_events:
             length = len(read)
             if (
                 read.find(b"\n") == length - 2

@@ -7,6 +7,7 @@ import msgspec
 
 from understudy.core import limits
 from understudy.models import completion, failures
+from understudy.models.alike import Alike
 from understudy.models.body import Body
 from understudy.models.sse import SseParser, TooLong
 from understudy.ports import ModelError
@@ -31,15 +32,21 @@ class HttpChunkStream:
         self._over = False  # nothing more to read
         self._done = False  # the server said so
         self._take: Callable[[Sequence[Chunk]], bool] | None = None
+        self._take_text: Callable[[str], bool] | None = None
+        self._alike = Alike()
         self._left: Sequence[Chunk] = ()  # heard and not taken
         self._failure: ModelError | None = None  # to be raised after the chunks that came before it
 
-    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
+    async def next(
+        self,
+        take: Callable[[Sequence[Chunk]], bool] | None = None,
+        take_text: Callable[[str], bool] | None = None,
+    ) -> Sequence[Chunk]:
         """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
 
         Raises `ModelError`, once all chunks that came before the fault were returned or taken.
         """
-        self._take = take
+        self._take, self._take_text = take, take_text
         try:
             if not self._begun:
                 await self._begin()
@@ -87,6 +94,9 @@ class HttpChunkStream:
 
     def _hear(self, piece: bytes) -> bool:
         """Whether to go on listening: nothing came that is for whoever waits in `next`."""
+        take_text = self._take_text
+        if take_text is not None and (text := self._alike.text_in(piece)) is not None and take_text(text):
+            return True
         try:
             payloads = self._parser.feed(piece) if piece else self._parser.end()
         except TooLong as error:
@@ -94,6 +104,10 @@ class HttpChunkStream:
         if not piece:
             self._over = True
         chunks = self._chunks(payloads)
+        if not self._parser.between_events:
+            self._alike.forget()
+        elif len(chunks) == 1:
+            self._alike.learn(piece, chunks[0])
         if chunks and (self._take is None or not self._take(chunks)):
             self._left = chunks
             return False

@@ -42,7 +42,11 @@ class Tap(asyncio.Protocol):
             self._transport.set_protocol(self._inner)
 
     def data_received(self, data: bytes) -> None:
-        piece = _in_whole_chunk(data)
+        # A piece that is one chunk of HTTP's, neither more nor less (RFC 9112 section 7.1).
+        end = data.find(b"\r\n", 0, _SIZE_BYTES_MAX + 2)
+        length = len(data) - end - 4
+        whole = end > 0 < length and data.endswith(b"\r\n") and data[:end].lower() == b"%x" % length
+        piece = data[end + 2 : -2] if whole else b""
         if piece and self._between_chunks and self._arrived(piece):
             return  # which the parser need not know: it is between two chunks as before
         before = self._content.total_bytes
@@ -63,12 +67,3 @@ class Tap(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._inner.resume_writing()
-
-
-def _in_whole_chunk(data: bytes) -> bytes:
-    """The content of bytes that are one chunk, neither more nor less (RFC 9112 section 7.1); else nothing."""
-    end = data.find(b"\r\n", 0, _SIZE_BYTES_MAX + 2)
-    length = len(data) - end - 4
-    if end < 1 or length < 1 or data[:end].lower() != b"%x" % length or not data.endswith(b"\r\n"):
-        return b""
-    return data[end + 2 : -2]

@@ -8,7 +8,7 @@ from msgspec import Struct
 from understudy.core.ids import RunId
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, gc=False):
     """One event on its way to readers. `seq` is the fact's number; deltas have none, their place is their order.
 
     `data` is the whole SSE frame, encoded once for all readers.

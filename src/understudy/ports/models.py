@@ -42,13 +42,19 @@ class UnknownModel(ModelError):
 class ChunkStream(Protocol):
     """A model's answer while it arrives."""
 
-    async def next(self, take: Callable[[Sequence[Chunk]], bool] | None = None) -> Sequence[Chunk]:
+    async def next(
+        self,
+        take: Callable[[Sequence[Chunk]], bool] | None = None,
+        take_text: Callable[[str], bool] | None = None,
+    ) -> Sequence[Chunk]:
         """The chunks of the next read, at least one. Empty after `[DONE]` or the end of the body.
 
         What arrives while it waits is offered to `take` first, within the loop's own callback: chunks that it answers
-        `True` to are taken, and the wait goes on.
+        `True` to are taken, and the wait goes on. In place of a chunk that only goes on with a text, that text may be
+        offered to `take_text` first.
 
-        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection; and what `take` raises.
+        Raises `ModelError`: a chunk that is no JSON, an error chunk, silence, a cut connection; and what `take` and
+        `take_text` raise.
         """
 
     async def close(self) -> None:

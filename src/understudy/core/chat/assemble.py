@@ -72,6 +72,17 @@ _VERDICTS: Final[Mapping[str, Verdict]] = {
 }
 
 
+def text_alone(chunk: Chunk) -> str | None:
+    """The text that a chunk adds to the answer, if it says nothing else."""
+    if len(chunk.choices) != 1 or chunk.usage is not None or chunk.error is not None:
+        return None
+    choice = chunk.choices[0]
+    delta = choice.delta
+    if delta.refusal or delta.tool_calls or choice.finish_reason:
+        return None
+    return delta.content or None
+
+
 class TurnTooLarge(Exception):
     """The model's answer broke a limit of ours. What came before it is still in the turn."""
 
@@ -180,25 +191,20 @@ class Turn:
             self.finish_reason = choice.finish_reason
         return pieces
 
-    def more_text(self, chunk: Chunk) -> str | None:
-        """What `feed` does with nearly every chunk, in a tenth of its steps: the text that it adds to the part of text
-        whose beginning was handed out, if it does nothing else. `None`: nothing was taken, it is to be fed.
+    def more_text(self, value: str) -> bool:
+        """What `feed` does with nearly every chunk, in a tenth of its steps: adds to the part of text whose beginning
+        was handed out. `False`: there is none that only grows, nothing was taken, and the chunk is to be fed.
 
-        Raises `TurnTooLarge`.
+        `value` is a chunk's `text_alone`. Raises `TurnTooLarge`.
         """
         part = self._part
-        if part is None or not part.is_plain or len(chunk.choices) != 1 or chunk.usage is not None:
-            return None
-        choice = chunk.choices[0]
-        delta = choice.delta
-        value = delta.content
-        if not value or delta.refusal or delta.tool_calls or choice.finish_reason:
-            return None
+        if part is None or not part.only_grows:
+            return False
         self._bytes += len(value) if value.isascii() else len(value.encode())
         if self._bytes > COMPLETION_BYTES_MAX:
             raise _too_large()
         part.values.append(value)
-        return value
+        return True
 
     def finish(self) -> Sequence[Piece]:
         """The pieces that were held back. No chunk follows."""
@@ -231,6 +237,7 @@ class Turn:
         images = self.begin_message() if first else ()
         if first:
             self._parts.append(part)
+            part.only_grows = part.annotator is None and part.kind == "text"
         index, annotated = len(self._images) + len(self._parts) - 1, len(part.annotations)
         part.values.append(cited.value)
         part.annotations += cited.annotations
@@ -301,11 +308,7 @@ class _Part:
         self.annotator = annotator
         self.values: list[str] = []
         self.annotations: list[Annotation] = []
-
-    @property
-    def is_plain(self) -> bool:
-        """Text that was begun, in which nothing is looked for."""
-        return self.annotator is None and self.kind == "text" and bool(self.values)
+        self.only_grows = False  # text that was begun, in which nothing is looked for
 
     def cited(self, value: str) -> Cited:
         return Cited(value) if self.annotator is None else self.annotator.feed(value)
