@@ -37,6 +37,12 @@ COURSES: Final[dict[str, tuple[Client, str, list[list[str]]]]] = {
         "completed",
         [["The tools say: output of weather; output of weather"]],
     ),
+    "a text that comes whole": (Client(asks="@whole One two."), "completed", [["One two."]]),
+    "a text and a call that come whole": (
+        Client(asks="@wholecall weather {}", fields={"tools": [WEATHER]}),
+        "completed",
+        [["Let me look that up.", "The tools say: output of weather"]],
+    ),
     "waiting for outputs": (
         Client(asks="@saycall weather {}", fields={"tools": [WEATHER]}, answers_calls=False),
         "requires_action",

@@ -4,6 +4,8 @@
     @call NAME {JSON}      calls a function with these arguments
     @calls [{"name": NAME, "arguments": {...}}, ...]    calls several in parallel
     @saycall NAME {JSON}   some text first, then the call
+    @whole TEXT            answers TEXT as one JSON object, not as a stream
+    @wholecall NAME {JSON} some text and a call, as one JSON object
     @refuse TEXT           refuses with TEXT
     @length TEXT           answers TEXT and ends with finish_reason `length`
     @filter TEXT           answers TEXT and ends with finish_reason `content_filter`
@@ -67,6 +69,11 @@ def _obey(word: str, rest: str, new_call_id: Callable[[], str]) -> Answer:
             name, _, arguments = rest.partition(" ")
             before = pieces("Let me look that up.") if word == "saycall" else []
             return Reply(*before, _call(new_call_id(), name, arguments or "{}"))
+        case "whole":
+            return Reply(rest, plain=True)
+        case "wholecall":
+            name, _, arguments = rest.partition(" ")
+            return Reply("Let me look that up.", _call(new_call_id(), name, arguments or "{}"), plain=True)
         case "calls":
             wanted = [(call["name"], json.dumps(call["arguments"])) for call in json.loads(rest)]
             return Reply(*(_call(new_call_id(), name, arguments) for name, arguments in wanted))

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from understudy.core.ids import RunId
@@ -16,7 +17,14 @@ from understudy.core.limits import CONTEXT_PAGE_MESSAGES
 from understudy.core.run.machine import Decision
 from understudy.core.run.state import Note
 from understudy.engine.frames import fact_frames
-from understudy.ports import Append, Appended, Bus, Clock, Lease, NewRun, Share, Store, StoredMessage, StoredRun
+from understudy.ports import Append, Appended, Bus, Clock, Frame, Lease, NewRun, Share, Store, StoredMessage, StoredRun
+
+
+class Deltas(Struct, frozen=True):
+    """Deltas that stand behind that many of the facts that are written with them."""
+
+    behind: int
+    frames: Sequence[Frame]
 
 
 class Journal:
@@ -55,10 +63,11 @@ class Journal:
         message_tokens: int = 0,
         notes: Mapping[str, Note] | None = None,
         share: Share | None = None,
+        deltas: Sequence[Deltas] = (),
     ) -> StoredRun:
         """The run as it was written, behind the decision. Raises `SeqConflict`, `Missing`, `StoreUnavailable`.
 
-        With a `share`, which is for taking a run, also `NoPlace`.
+        With a `share`, which is for taking a run, also `NoPlace`. The `deltas` are published with the facts.
         """
         append = Append(
             run_id=RunId(stored.state.run.id),
@@ -73,12 +82,15 @@ class Journal:
             notes=notes or {},
             share=share,
         )
-        appended = await self._store.append(append, partial(self._publish, append.run_id))
+        appended = await self._store.append(append, partial(self._publish, append.run_id, deltas))
         kept = stored.lease if lease == "keep" else lease
         return replace(stored, state=appended.written.after, seq=appended.seq, lease=kept)
 
-    def _publish(self, run_id: RunId, appended: Appended) -> None:
-        self._bus.publish(run_id, fact_frames(appended.written.facts, appended.seq))
+    def _publish(self, run_id: RunId, deltas: Sequence[Deltas], appended: Appended) -> None:
+        frames = fact_frames(appended.written.facts, appended.seq)
+        for shown in reversed(deltas):
+            frames[shown.behind : shown.behind] = shown.frames
+        self._bus.publish(run_id, frames)
         if appended.released is not None:
             self._bus.wake()
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from understudy.core.chat.assemble import (
@@ -30,10 +31,10 @@ from understudy.core.run.inputs import (
     Stopped,
 )
 from understudy.core.run.machine import Decision, decide
-from understudy.core.run.state import Note
+from understudy.core.run.state import Fact, Note
 from understudy.engine.attention import Attention
 from understudy.engine.frames import TextFrames, delta_frame
-from understudy.engine.journal import Journal
+from understudy.engine.journal import Deltas, Journal
 from understudy.ports import Bus, Clock, Frame, Lease, NewId, Store, StoredRun
 from understudy.wire.chat import Chunk
 from understudy.wire.deltas import CallDelta
@@ -42,6 +43,15 @@ from understudy.wire.runs import Run
 from understudy.wire.steps import ToolCall
 
 Ending: TypeAlias = Stopped | Expire | ModelFailed
+
+
+class _Foreseen(Struct, frozen=True):
+    """What is to be written before the next append and with it: the row that there is, and all that comes behind it."""
+
+    row: StoredRun
+    facts: tuple[Fact, ...] = ()
+    deltas: tuple[Deltas, ...] = ()
+    message_tokens: int = 0
 
 
 class HeldRun:
@@ -55,6 +65,7 @@ class HeldRun:
         stored: StoredRun,
         owner: str,
         journal: Journal,
+        bus: Bus,
         attention: Attention,
         *,
         clock: Clock,
@@ -66,8 +77,10 @@ class HeldRun:
         self.attention = attention
         self.new_id = new_id
         self._journal = journal
+        self._bus = bus
         self._clock = clock
         self._count = count
+        self._foreseen: _Foreseen | None = None
         self.dropped = False
 
     @property
@@ -89,14 +102,39 @@ class HeldRun:
         """
         decision = decide(self.stored.state, happened)
         goes_on = decision.after.run.status == "in_progress"
+        foreseen = self._foreseen or _Foreseen(self.stored)
         self.stored = await self._journal.append(
-            self.stored,
-            decision,
+            foreseen.row,
+            Decision((*foreseen.facts, *decision.facts), decision.after),
             owner=self.owner,
             lease="keep" if goes_on else None,
-            message_tokens=self._message_tokens(happened),
+            message_tokens=foreseen.message_tokens or self._message_tokens(happened),
             notes=notes,
+            deltas=foreseen.deltas,
         )
+        self._foreseen = None
+
+    def foresee(self, happened: Input) -> None:
+        """Has the next append write this too: it follows at once. Raises `Superseded`.
+
+        Deltas that are shown in between are seen when that is written, in their places.
+        """
+        decision = decide(self.stored.state, happened)
+        foreseen = self._foreseen or _Foreseen(self.stored)
+        self._foreseen = replace(
+            foreseen,
+            facts=(*foreseen.facts, *decision.facts),
+            message_tokens=foreseen.message_tokens or self._message_tokens(happened),
+        )
+        self.stored = replace(self.stored, state=decision.after)
+
+    def show(self, frames: Sequence[Frame]) -> None:
+        """Deltas, behind all that was appended or foreseen."""
+        foreseen = self._foreseen
+        if foreseen is None:
+            self._bus.publish(RunId(self.run.id), frames)
+        elif frames:
+            self._foreseen = replace(foreseen, deltas=(*foreseen.deltas, Deltas(len(foreseen.facts), frames)))
 
     def _message_tokens(self, happened: Input) -> int:
         """What the message that this input completes costs in later prompts."""
@@ -115,7 +153,8 @@ class HeldRun:
         self.drop()
 
     async def reload(self, store: Store) -> bool:
-        """Whether the run still exists, is active and is this owner's."""
+        """Whether the run still exists, is active and is this owner's. What was foreseen is not to be."""
+        self._foreseen = None
         fresh = await store.run(RunId(self.run.id))
         if fresh is None or fresh.lease is None or fresh.lease.owner != self.owner:
             self.drop()
@@ -138,6 +177,7 @@ class Reply:
         self._bus = bus
         self._run_id = RunId(held.run.id)
         self._texts: TextFrames | None = None
+        self._is_whole = False
 
     @property
     def text(self) -> str:
@@ -153,7 +193,9 @@ class Reply:
         """The turn's calls as their step shows them."""
         return self.calls.shown(self.turn.calls)
 
-    async def take(self, chunks: Sequence[Chunk]) -> None:
+    async def take(self, chunks: Sequence[Chunk], *, is_rest: bool) -> None:
+        """`is_rest`: these are the last ones."""
+        self._is_whole = is_rest
         for chunk in chunks:
             await self._show(self.turn.feed(chunk))
 
@@ -178,7 +220,7 @@ class Reply:
                     assert isinstance(piece, TextPiece | RefusalPiece)
                     frames.append(self._message_frame(message.id, piece))
         finally:
-            self._publish(frames)
+            self._held.show(frames)
         return True
 
     def take_text(self, text: str) -> bool:
@@ -191,6 +233,7 @@ class Reply:
 
     async def finish(self) -> None:
         """The model has said all: shows what was held back."""
+        self._is_whole = True
         await self._show(self.turn.finish())
         for call in self.calls.finish():
             self.show_call(call)
@@ -200,7 +243,7 @@ class Reply:
         if self._held.stored.state.step is None:
             message_id = await self._begin_message()
             images = [delta_frame(message_delta(message_id, image)) for image in self.turn.begin_message()]
-            self._publish(images or [delta_frame(empty_text_delta(message_id))])
+            self._held.show(images or [delta_frame(empty_text_delta(message_id))])
 
     def with_remains(self, ending: Ending) -> Ending:
         """The ending, with what had arrived of the message or of the calls."""
@@ -216,19 +259,19 @@ class Reply:
                     frames.append(self._message_frame(message_id, piece))
                 case CallStarted() | CallArguments():
                     if state.step is None or state.open_message is not None:
-                        self._publish(frames)
+                        self._held.show(frames)
                         frames = []
                         step_id = await self._begin_calls()
                     else:
                         step_id = state.step.id
                     frames += [delta_frame(step_delta(step_id, call)) for call in self.calls.deltas(piece)]
-        self._publish(frames)
+        self._held.show(frames)
 
     def show_call(self, call: CallDelta) -> None:
         """More of a call of the open step."""
         step = self._held.stored.state.step
         assert step is not None
-        self._publish([delta_frame(step_delta(step.id, call))])
+        self._held.show([delta_frame(step_delta(step.id, call))])
 
     def _message_frame(self, message_id: str, piece: TextPiece | RefusalPiece | ImagePiece) -> Frame:
         if not isinstance(piece, TextPiece) or piece.first or piece.annotations:
@@ -238,13 +281,17 @@ class Reply:
             self._texts = TextFrames(message_id, piece.index)
         return self._texts.frame(piece.value)
 
-    def _publish(self, frames: Sequence[Frame]) -> None:
-        self._bus.publish(self._run_id, frames)
+    async def _append(self, happened: ModelText | ModelCalls) -> None:
+        """What begins where the answer has come whole ends in the same write."""
+        if self._is_whole:
+            self._held.foresee(happened)
+        else:
+            await self._held.append(happened)
 
     async def _begin_message(self) -> str:
         held = self._held
         message_id = held.new_id("message")
-        await held.append(ModelText(at=held.now(), step_id=held.new_id("step"), message_id=message_id))
+        await self._append(ModelText(at=held.now(), step_id=held.new_id("step"), message_id=message_id))
         return message_id
 
     async def _begin_calls(self) -> str:
@@ -252,5 +299,5 @@ class Reply:
         held = self._held
         step_id = held.new_id("step")
         self._texts = None
-        await held.append(ModelCalls(at=held.now(), step_id=step_id, content=self.turn.content))
+        await self._append(ModelCalls(at=held.now(), step_id=step_id, content=self.turn.content))
         return step_id

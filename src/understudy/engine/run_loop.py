@@ -108,6 +108,7 @@ class RunLoop:
             stored,
             owner,
             self._journal,
+            self._bus,
             attention,
             clock=self._clock,
             new_id=self._new_id,
@@ -216,8 +217,10 @@ class RunLoop:
         """Passes the model's answer on while it arrives. Raises `ModelError`, `CalledAway`, `SeqConflict`."""
         stream = await self._open(request, attention)
         try:
-            while chunks := await attention.wait(lambda: stream.next(reply.take_now, reply.take_text)):
-                await reply.take(chunks)
+            while not stream.over and (
+                chunks := await attention.wait(lambda: stream.next(reply.take_now, reply.take_text))
+            ):
+                await reply.take(chunks, is_rest=stream.over)
             await reply.finish()
         finally:
             await asyncio.shield(stream.close())

@@ -116,6 +116,10 @@ class _CallStream:
         self._stream = stream
         self._writer = writer
 
+    @property
+    def over(self) -> bool:
+        return self._stream.over
+
     async def next(
         self,
         take: Callable[[Sequence[Chunk]], bool] | None = None,

@@ -71,6 +71,10 @@ class HttpChunkStream:
             self._body.drop()
 
     @property
+    def over(self) -> bool:
+        return self._over and not (self._left or self._failure)
+
+    @property
     def _listening(self) -> bool:
         return not (self._left or self._over or self._failure)
 

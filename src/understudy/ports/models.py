@@ -40,7 +40,10 @@ class UnknownModel(ModelError):
 
 
 class ChunkStream(Protocol):
-    """A model's answer while it arrives."""
+    """A model's answer while it arrives. `over`: nothing follows what `next` gave last, and no failure."""
+
+    @property
+    def over(self) -> bool: ...
 
     async def next(
         self,
