@@ -8,7 +8,7 @@ import msgspec
 from understudy.cli.databases import Database, engine, finished, named, shown
 from understudy.setting_values import without_secrets
 from understudy.settings import Settings
-from understudy.store.migrations import MIGRATIONS, Schema, step_name
+from understudy.store.migrations import MIGRATIONS, step_name
 from understudy.store.opening import upgrade_database
 from understudy.store.sides import open_side
 from understudy.store.status import KINDS, Status, look
@@ -27,7 +27,7 @@ def status(settings: Settings, database: str | None, *, as_json: bool) -> None:
         "Rows": f"{engine(rows)}, {shown(rows)}",
         "Live events": _events(settings, rows),
         "Content of files": _files(settings, rows),
-        "Schema": _schema_words(found.schema),
+        "Schema": _schema_words(found),
         **{KINDS[table]: f"{count:,}" for table, count in found.counts.items()},
         "Active runs": f"{found.active_runs:,}",
     }
@@ -45,7 +45,7 @@ def upgrade(settings: Settings, database: str | None) -> None:
         rows.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for version in finished(upgrade_database(rows, vectors=settings.vector_index == "pgvector")):
         print(f"Took step {version}: {step_name(version)}.")
-    print(f"{shown(rows)}: schema {_schema_words(finished(_look(rows)).schema)}.")
+    print(f"{shown(rows)}: schema {_schema_words(finished(_look(rows)))}.")
 
 
 async def _look(database: Database) -> Status:
@@ -65,7 +65,8 @@ def _tree(settings: Settings, database: Database, found: Status) -> Mapping[str,
             "version": found.schema.version,
             "program": len(MIGRATIONS),
             "compatible": found.schema.compatible,
-            "upgrade_due": found.schema.version < len(MIGRATIONS),
+            "upgrade_due": found.schema.version < len(MIGRATIONS) or bool(found.unbuilt),
+            "indexes_due": found.unbuilt,
         },
         "unfinished_copy": found.unfinished_copy,
         "rows": found.counts,
@@ -87,10 +88,13 @@ def _files(settings: Settings, database: Database) -> str:
     return str(directory.absolute())
 
 
-def _schema_words(schema: Schema) -> str:
-    known = len(MIGRATIONS)
+def _schema_words(found: Status) -> str:
+    known, schema = len(MIGRATIONS), found.schema
     if schema.version < known:
         return f"version {schema.version}, and this program's is {known}: `understudy db upgrade` is due"
+    if found.unbuilt:
+        names = ", ".join(found.unbuilt)
+        return f"version {known}, but not all its indexes ({names}): `understudy db upgrade` builds or awaits them"
     if schema.version == known:
         return f"version {schema.version}, up to date"
     usable = "can" if schema.compatible <= known else "cannot"

@@ -181,6 +181,7 @@ COPY_FETCH_ROWS: Final = 64  # that PostgreSQL hands over at a time
 COPY_SECONDS_MAX: Final = 3_600.0  # longest wait for one answer of PostgreSQL
 COPY_FILES_AT_ONCE: Final = 8
 MIGRATION_LOCK_MS: Final = 500  # for which a step waits for a table, and those who want the table wait behind it
+INDEX_SECONDS_MAX: Final = 86_400.0  # longest wait for an index of a large table, and for whoever is building one
 CLOCK_LOOK_SECONDS: Final = 10.0  # how often a process compares its clock with the database's: more often than a lease
 CLOCK_APART_SECONDS: Final = 0.05  # which both may differ by
 

@@ -11,3 +11,4 @@ class Dialect(Struct, frozen=True, kw_only=True):
     bytes: str
     table_options: str = ""
     key_table_options: str = ""  # of a table that has no more columns than its key
+    builds_beside: bool = False  # whether indexes of tables with rows are built behind the steps, beside who writes

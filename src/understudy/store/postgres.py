@@ -23,13 +23,21 @@ from understudy.store.migrations import MIGRATIONS, Migration, migrate_once, ref
 from understudy.store.operations import Op
 from understudy.store.postgres_connections import UNANSWERED, Connections
 from understudy.store.postgres_groups import Groups
+from understudy.store.postgres_indexes import build_indexes
 from understudy.store.postgres_waves import drive, in_transaction
 from understudy.store.rows import RowStore
 
 T = TypeVar("T")
 
 _NUMBERED: Final = "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"
-POSTGRES: Final = Dialect(sequence=_NUMBERED, order=_NUMBERED, integer="BIGINT", real="DOUBLE PRECISION", bytes="BYTEA")
+POSTGRES: Final = Dialect(
+    sequence=_NUMBERED,
+    order=_NUMBERED,
+    integer="BIGINT",
+    real="DOUBLE PRECISION",
+    bytes="BYTEA",
+    builds_beside=True,
+)
 # Whoever migrates holds this lock to the end of the transaction: a number of our own, known to nobody else.
 LOCK_SCHEMA: Final = "SELECT pg_advisory_xact_lock(5482711609)"
 # A step that waits for a table keeps everybody waiting who comes behind it, so it soon gives up and tries again.
@@ -147,7 +155,9 @@ async def upgrade_postgres(url: str, migrations: Sequence[Migration] = MIGRATION
     with opening():
         connection = await connect(url, command_seconds=MIGRATION_SECONDS_MAX)
         try:
-            return await _migrate(connection, migrations)
+            taken = await _migrate(connection, migrations)
+            await build_indexes(connection, POSTGRES, migrations)
+            return taken
         finally:
             await connection.close()
 

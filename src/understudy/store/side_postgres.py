@@ -10,7 +10,8 @@ from understudy.core.limits import COPY_FETCH_ROWS, COPY_SECONDS_MAX
 from understudy.ports import StoreUnavailable
 from understudy.store import health
 from understudy.store.operations import Op, Row
-from understudy.store.postgres import connect, opening
+from understudy.store.postgres import POSTGRES, connect, opening
+from understudy.store.postgres_indexes import unbuilt
 from understudy.store.postgres_waves import drive, in_transaction, numbered, stored
 from understudy.store.sides import Batch, Side, Table, own_tables
 
@@ -52,6 +53,11 @@ class PostgresSide(Side):
     async def names(self) -> Sequence[str]:
         with _faults():
             return [name for (name,) in await self._connection.fetch(_NAMES)]
+
+    async def unbuilt(self) -> Sequence[str]:
+        if "schema_version" not in await self.names():
+            return ()
+        return [index.name for index in await self.ask(unbuilt(POSTGRES))]
 
     async def batches(self, table: Table, after: Sequence[int | str] | None) -> AsyncGenerator[Sequence[Row], None]:
         sql = numbered(table.select(behind=after is not None), locks=False)

@@ -72,6 +72,9 @@ class SqliteSide(Side):
         with _faults(self._path):
             return [name for (name,) in self._connection.execute(_NAMES)]
 
+    async def unbuilt(self) -> Sequence[str]:
+        return ()  # a step has built them, or was not taken
+
     async def batches(self, table: Table, after: Sequence[int | str] | None) -> AsyncGenerator[Sequence[Row], None]:
         with _faults(self._path):
             batch = Batch()

@@ -65,6 +65,9 @@ class Side(Protocol):
     async def names(self) -> Sequence[str]:
         """Of the tables that are there."""
 
+    async def unbuilt(self) -> Sequence[str]:
+        """The indexes that this program's steps have left to be built, or that are being built."""
+
     def batches(self, table: Table, after: Sequence[int | str] | None) -> AsyncGenerator[Sequence[Row], None]:
         """The table's rows behind this key, in the order of their keys, so many at a time as memory is meant to hold.
 

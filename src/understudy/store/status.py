@@ -1,6 +1,6 @@
 """What a database holds, looked at without changing it: `understudy db status`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -30,9 +30,10 @@ _ACTIVE = f"SELECT COUNT(*) FROM runs WHERE status IN {ACTIVE}"  # noqa: S608 - 
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """`counts` are rows by table, of the tables that are there yet."""
+    """`counts` are rows by table, of the tables that are there yet; `unbuilt` are indexes that are not."""
 
     schema: Schema
+    unbuilt: Sequence[str]
     counts: Mapping[str, int]
     active_runs: int
     unfinished_copy: bool
@@ -46,6 +47,7 @@ async def look(side: Side) -> Status:
         unfinished = await side.ask(row_counts(name for name in names if name == "copied"))
         return Status(
             schema=await schema_of(side),
+            unbuilt=await side.unbuilt(),
             counts=counts,
             active_runs=await side.ask(active_runs()) if "runs" in counts else 0,
             unfinished_copy=any(unfinished.values()),
