@@ -44,3 +44,8 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
     # The exception is python-multipart, which tells of each broken form: that is the client's, and told to the client.
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
     logging.basicConfig(level=max(_LEVELS[level], logging.WARNING), stream=sys.stderr, force=True)
+
+
+def keep_apart() -> None:
+    """Of a command whose answer is on standard output: what happens meanwhile is told on standard error."""
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))

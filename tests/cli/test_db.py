@@ -121,6 +121,22 @@ async def test_processes_that_upgrade_at_once_take_each_step_once(engine: str, t
     assert all(f"schema version {KNOWN}, up to date." in end.out for end in ends)
 
 
+async def test_what_is_built_meanwhile_is_told_apart_from_what_was_done(tmp_path: Path) -> None:
+    url = database_url(tmp_path)
+    await upgrade_postgres(url, MIGRATIONS[:4])
+    await execute(
+        url,
+        "INSERT INTO runs (id, thread_id, assistant_id, status, waiting, last_fact, settings, progress, body) "
+        "VALUES ('run_1', 'thread_1', 'asst_1', 'completed', 0, 2, '', '', '')",
+    )
+    end = await run("db", "upgrade", url, home=tmp_path)
+    assert end.out.splitlines()[:2] == ["Took step 5: lines.", "Took step 6: copied."]
+    assert re.findall(r"(index_\w+) .*(runs_\w+)", end.err) == [
+        *((event, "runs_in_line") for event in ("index_begun", "index_built")),
+        *((event, "runs_of_upstream") for event in ("index_begun", "index_built")),
+    ]
+
+
 # --- copy
 
 

@@ -38,7 +38,7 @@ _INDEXES: Final = (
 _BUILDS: Final = (
     "SELECT pid FROM pg_stat_progress_create_index WHERE relid = 'runs'::regclass AND phase LIKE 'waiting%'"
 )
-_WAITERS: Final = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg%advisory_lock(5482711610)'"
+_WAITERS: Final = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg%advisory_lock(5482711610)%'"
 
 _numbers = count(1)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 
 from understudy.cli.databases import Database, engine, finished, named, shown
+from understudy.logs import keep_apart
 from understudy.setting_values import without_secrets
 from understudy.settings import Settings
 from understudy.store.migrations import MIGRATIONS, step_name
@@ -40,6 +41,7 @@ def status(settings: Settings, database: str | None, *, as_json: bool) -> None:
 
 def upgrade(settings: Settings, database: str | None) -> None:
     """Takes the steps that are due and says which they were. Raises `Stop`."""
+    keep_apart()
     rows = named(database, "DATABASE", settings)
     if isinstance(rows, Path):
         rows.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

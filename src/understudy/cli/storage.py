@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from understudy.cli.terminal import Stop
+from understudy.logs import keep_apart
 from understudy.ports import Store, StoreUnavailable
 from understudy.settings import Settings
 from understudy.store.migrations import UnusableDatabase
@@ -17,6 +18,7 @@ T = TypeVar("T")
 
 def with_store(settings: Settings, ask: Callable[[Store], Awaitable[T]]) -> T:
     """What `ask` answers. The directory is made if it is missing. Raises `Stop` when it cannot be used."""
+    keep_apart()  # it may be the first program of a newer version
 
     async def opened() -> T:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ async def build_indexes(connection: asyncpg.Connection, dialect: Dialect, migrat
 
     Raises `TimeoutError`, and what asyncpg does.
     """
-    is_mine = False
+    is_mine, is_told = False, False
     deadline = time.monotonic() + INDEX_SECONDS_MAX
     while left := await drive(connection, unbuilt(dialect, migrations)):
         if is_mine:
@@ -60,6 +60,9 @@ async def build_indexes(connection: asyncpg.Connection, dialect: Dialect, migrat
         elif time.monotonic() > deadline:
             raise TimeoutError("another program has been building indexes for a day")
         else:
+            if not is_told:
+                log.info("indexes_awaited", indexes=[index.name for index in left])
+                is_told = True
             await asyncio.sleep(MIGRATION_LOCK_MS / 1000)
 
 
