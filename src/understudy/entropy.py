@@ -2,7 +2,7 @@
 
 import os
 import time
-from base64 import b64encode
+from binascii import b2a_base64
 
 from understudy.core.ids import PREFIXES, Kind
 
@@ -21,8 +21,8 @@ def new_id(kind: Kind) -> str:
     """
     if kind in ("request", "file batch"):
         return PREFIXES[kind] + os.urandom(16).hex()
-    letters = b""
+    # 32 random ones of 64 letters, without the two that an id may not have: nearly always enough at once.
+    letters = b2a_base64(os.urandom(24), newline=False).translate(None, b"+/")
     while len(letters) < _LENGTH:
-        # 32 random ones of 64 letters, without the two that an id may not have: nearly always enough at once.
-        letters += b64encode(os.urandom(24)).translate(None, b"+/")
+        letters += b2a_base64(os.urandom(24), newline=False).translate(None, b"+/")
     return PREFIXES[kind] + letters[:_LENGTH].decode()

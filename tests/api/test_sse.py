@@ -1,7 +1,7 @@
 """How an event stream ends when nothing in its run ends it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import msgspec
@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message
 
 from support.store import Life, begun_thread, open_engine
-from understudy.api.sse import WRITE_NOW, EventStream
+from understudy.api.sse import LINE, EventStream
 from understudy.bus.memory import MemoryBus
 from understudy.core.errors import stream_broken
 from understudy.engine.stream import RunStream
@@ -73,23 +73,30 @@ async def test_a_server_that_can_write_at_once_is_given_frames_in_order_between_
         await asyncio.Event().wait()
         raise AssertionError
 
-    def write_now(piece: bytes) -> bool:
-        nonlocal by_hand
-        by_hand += 1
-        body.append(piece)
-        return True
+    class Connection:
+        def write_now(self, piece: bytes) -> bool:
+            nonlocal by_hand
+            by_hand += 1
+            body.append(piece)
+            return True
 
+        def when_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+            watched.append(call)
+            return lambda: watched.remove(call)
+
+    watched: list[Callable[[], None]] = []
     stream = EventStream(RunStream(store, bus, life.id), first=b"event: first\n\n")
-    serving = asyncio.create_task(stream({"type": "http", WRITE_NOW: write_now}, receive, send))
+    serving = asyncio.create_task(stream({"type": "http", LINE: Connection()}, receive, send))
     await first_sent.wait()
     await asyncio.sleep(0)
+    assert len(watched) == 1
     bus.publish(life.id, [Frame(2, "thread.run.in_progress", b"event: thread.run.in_progress\n\n")])
     bus.publish(life.id, [Frame(None, "thread.message.delta", b"event: thread.message.delta\n\n")])
     assert by_hand == 2
     bus.publish(life.id, [Frame(3, "thread.run.completed", b"event: thread.run.completed\n\n")])
     await serving
     await bus.close()
-    assert by_hand == 2
+    assert (by_hand, watched) == (2, [])
     assert b"".join(body) == (
         b"event: first\n\nid: 1\nevent: thread.run.created\n\n"
         b"id: 2\nevent: thread.run.in_progress\n\nid: 2.1\nevent: thread.message.delta\n\n"

@@ -1,11 +1,13 @@
 """What the `OpenAI-Beta` header changes: request spellings and `file_ids` in answers. Contract section 8."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from support.answers import assert_refused
 from support.client import Answer, Client
+from support.model_server import Reply, ScriptedModel, Silence
 from support.server import RunningServer
 from support.talk import WEATHER, Talk
 from understudy.api.v1_answers import with_file_ids
@@ -123,6 +125,25 @@ async def test_the_first_versions_streams_have_file_ids(client: Client) -> None:
         has = event.data["object"] in ("thread.run", "thread.message")
         assert ("file_ids" in event.data) is has
     assert [event.name for event in events] == [event.name for event in await client.stream("/v1/threads/runs", body)]
+
+
+async def test_what_is_streamed_while_it_happens_has_file_ids_too(server: RunningServer, model: ScriptedModel) -> None:
+    """Frames that their reader waits for take a shorter way to it."""
+    asked, spoke = asyncio.Event(), asyncio.Event()
+    model.script(Reply(Silence(asked), "One", Silence(spoke), " two."))
+    assistant = await server.client.post("/v1/assistants", {"model": "m"})
+    body = {"assistant_id": assistant["id"], "thread": {"messages": [{"role": "user", "content": "Hi"}]}}
+    shown: list[str] = []
+    async with server.client.with_headers(V1).open_stream("/v1/threads/runs", body) as events:
+        async for event in events:
+            if event.name == "thread.run.in_progress":
+                asked.set()
+            elif event.name == "thread.message.delta":
+                spoke.set()
+            if event.name != "done":
+                assert ("file_ids" in event.data) is (event.data["object"] in ("thread.run", "thread.message"))
+                shown.append(event.name)
+    assert shown.count("thread.message.delta") == 2
 
 
 async def test_refusals_and_deletions_are_the_same_in_both_versions(client: Client) -> None:

@@ -30,6 +30,7 @@ from support.model_server import ScriptedModel
 from support.pgvector import vector_database_url
 from support.postgres import database_url
 from understudy.app import create_app
+from understudy.cli.protocol import BoundedHttp
 from understudy.settings import Settings
 
 __all__ = ["KEY", "ON_POSTGRES", "RunningServer", "ServerProcess", "running_server", "server_process"]
@@ -67,7 +68,7 @@ async def running_server(model: ScriptedModel | None, data_dir: Path, **settings
     given |= _rows(data_dir)
     chosen = Settings(**{**given, **settings, "data_dir": data_dir})
     listener = _listen()
-    config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http="httptools")
+    config = uvicorn.Config(create_app(chosen), lifespan="on", log_config=None, access_log=False, http=BoundedHttp)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

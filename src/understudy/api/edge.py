@@ -7,7 +7,7 @@ from typing import Protocol
 
 import structlog
 from msgspec import Struct
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from understudy.api.caller import SCOPE_KEY, Beta, Caller, beta_of
@@ -22,6 +22,7 @@ log = structlog.get_logger()
 _MOUNT = re.compile(r"^(?:/openai)?(?:/v1)?(?:/deployments/[^/]+(?=/(?:chat/completions|embeddings)$))?(?=/|$)")
 _OPEN = frozenset({"/healthz", "/readyz"})
 _BETA_RESOURCES = ("/assistants", "/threads", "/vector_stores")
+_OUR_HEADERS = frozenset({b"x-request-id", b"openai-version", b"openai-organization", b"openai-processing-ms"})
 
 
 class Authenticate(Protocol):
@@ -120,12 +121,14 @@ class _Reply:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            headers = MutableHeaders(raw=list(message.get("headers", ())))
-            headers["x-request-id"] = self.request_id
-            headers["openai-version"] = "2020-10-01"
-            headers["openai-organization"] = self._organization
-            headers["openai-processing-ms"] = str(self._elapsed_ms())
-            message = {**message, "headers": headers.raw}
+            headers = [header for header in message.get("headers", ()) if header[0] not in _OUR_HEADERS]
+            headers += [
+                (b"x-request-id", self.request_id.encode()),
+                (b"openai-version", b"2020-10-01"),
+                (b"openai-organization", self._organization.encode("latin-1")),
+                (b"openai-processing-ms", b"%d" % self._elapsed_ms()),
+            ]
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def error(self, error: errors.ApiError, scope: Scope, receive: Receive) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
@@ -14,11 +14,19 @@ from understudy.core.limits import PING_SECONDS
 from understudy.engine.frames import DONE, sse_error
 from understudy.engine.stream import RunStream
 
-# The key of a scope under which the server may have a `Callable[[bytes], bool]`: it sends a piece of a body at once,
-# between two events of the loop, and answers `False` where that must wait, or must not be.
-WRITE_NOW: Final = "understudy.write_now"
+LINE: Final = "understudy.line"  # the key of a scope under which the server may have a `Line`
 
 _PING = b": ping\n\n"
+
+
+class Line(Protocol):
+    """A client's connection, for what ASGI would wake a task for."""
+
+    def write_now(self, piece: bytes) -> bool:
+        """Sends a piece of the answer's body at once. `False`: that must wait, or must not be."""
+
+    def when_lost(self, call: Callable[[], None]) -> Callable[[], None]:
+        """Calls back once the client has left, until the function that it returns is called."""
 
 
 class EventStream(Response):
@@ -35,16 +43,17 @@ class EventStream(Response):
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        watch = asyncio.create_task(self._watch(receive, send))
+        line: Line | None = scope.get(LINE)
+        stop = self._watch(receive, send) if line is None else self._watch_line(line)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._relay(send, scope.get(WRITE_NOW))
+            await self._relay(send, None if line is None else line.write_now)
         except asyncio.CancelledError:
             # The server is being stopped, and has waited for this stream for long enough.
             await send(_end(b"", errors.stream_broken()))
             raise
         finally:
-            watch.cancel()
+            stop()
             self._stream.close()
 
     async def _relay(self, send: Send, write_now: Callable[[bytes], bool] | None) -> None:
@@ -63,8 +72,27 @@ class EventStream(Response):
             return None
         return errors.begun_anew() if self._stream.begun_anew else errors.stream_broken()
 
-    async def _watch(self, receive: Receive, send: Send) -> None:
-        """Keeps proxies awake, and notices when the client leaves."""
+    def _watch_line(self, line: Line) -> Callable[[], None]:
+        """Keeps proxies awake, and notices when the client leaves. The answer stops that."""
+        loop = asyncio.get_running_loop()
+
+        def ping() -> None:
+            line.write_now(_PING)  # unless the client has not taken what was sent before: no proxy sleeps over that
+            timers[0] = loop.call_later(PING_SECONDS, ping)
+
+        def stop() -> None:
+            timers[0].cancel()
+            forget()
+
+        timers = [loop.call_later(PING_SECONDS, ping)]
+        forget = line.when_lost(self._stream.close)
+        return stop
+
+    def _watch(self, receive: Receive, send: Send) -> Callable[[], object]:
+        """The same with what every server has."""
+        return asyncio.create_task(self._keep_watch(receive, send)).cancel
+
+    async def _keep_watch(self, receive: Receive, send: Send) -> None:
         while True:
             try:
                 async with asyncio.timeout(PING_SECONDS):

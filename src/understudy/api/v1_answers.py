@@ -12,6 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from understudy.api.caller import SCOPE_KEY, Caller
+from understudy.api.sse import LINE
 
 _RESOURCES: Final = ("/assistants", "/threads")
 # A frame's JSON has no line break in it.
@@ -28,6 +29,7 @@ class V1Answers:
         asks = scope.get(SCOPE_KEY)
         if isinstance(asks, Caller) and asks.beta == "v1" and scope["path"].startswith(_RESOURCES):
             send = _Rewriter(send).send
+            scope.pop(LINE, None)  # what is written to it does not pass here
         await self._routes(scope, receive, send)
 
 

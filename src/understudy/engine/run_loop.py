@@ -223,7 +223,7 @@ class RunLoop:
                 await reply.take(chunks, is_rest=stream.over)
             await reply.finish()
         finally:
-            await asyncio.shield(stream.close())
+            await stream.close()
 
     async def _open(self, request: ChatRequest, attention: Attention) -> ChunkStream:
         """Asks again for a while when the model server is busy or away."""

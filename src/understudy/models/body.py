@@ -139,7 +139,7 @@ class Body:
     async def release(self) -> None:
         """Keeps the connection for the next request if the body ends at once; else drops it."""
         try:
-            if not self._dropped:
+            if not (self._dropped or self._content.at_eof()):
                 async with asyncio.timeout(limits.UPSTREAM_DRAIN_SECONDS):
                     while await self._content.readany():
                         pass

@@ -85,6 +85,7 @@ class HttpModels:
         self._upstream = upstream
         self._quirks = quirks.named(upstream.quirks)
         self._secrets = upstream.secrets()
+        self._urls = {path: upstream.url(path) for path in (*FORWARDED_PATHS, *ASKED_PATHS, "/models")}
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._models_cache_seconds = models_cache_seconds
@@ -179,7 +180,7 @@ class HttpModels:
             async with asyncio.timeout(upstream.connect_seconds + upstream.silence_seconds):
                 # A redirect would turn a POST into a GET, and might carry the prompt to another host.
                 response = await self._connected().request(
-                    method, upstream.url(path), data=body, headers=headers, allow_redirects=False
+                    method, self._urls[path], data=body, headers=headers, allow_redirects=False
                 )
         except READ_ERRORS as error:
             raise failures.of_no_answer(
