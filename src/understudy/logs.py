@@ -47,5 +47,9 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
 
 
 def keep_apart() -> None:
-    """Of a command whose answer is on standard output: what happens meanwhile is told on standard error."""
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    """Of a command whose answer is on standard output: what happens meanwhile is told on standard error.
+
+    Where nothing was configured.
+    """
+    if not structlog.is_configured():
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
