@@ -23,6 +23,7 @@ __all__ = ["allow_open_files", "listening", "serve"]
 
 BACKLOG: Final = 2048
 OPEN_FILES_MAX: Final = 16_384  # two connections for each stream, one to its reader and one to its model server
+COLLECTED_OBJECTS: Final = 10_000  # made and still there, after which the garbage collector looks through them
 # Runs are leased: what is cut off here is taken up by the next worker, so there is little to wait for.
 GRACEFUL_SHUTDOWN_SECONDS: Final = 3
 
@@ -72,8 +73,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is loaded by now stays: the collector need not look through all of it for what each run leaves.
-        gc.freeze()
+        spare_the_collector()
         if self.started:
             print(self._text, flush=True)
 
@@ -86,6 +86,15 @@ class _Server(uvicorn.Server):
         # Before the connections are waited for: a stream would last as long as its run does.
         await self._app.drain()
         await super().shutdown(sockets)
+
+
+def spare_the_collector() -> None:
+    """To be called when all is loaded: that stays, and need not be looked through for what each run leaves.
+
+    Nor does what runs at work still need, again and again: reference counts free nearly all that they leave.
+    """
+    gc.freeze()
+    gc.set_threshold(COLLECTED_OBJECTS, *gc.get_threshold()[1:])
 
 
 def allow_open_files() -> None:

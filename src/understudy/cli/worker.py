@@ -1,7 +1,6 @@
 """`understudy worker`: a process that works on runs and indexes files, and listens to nobody."""
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ import structlog
 
 from understudy.app import START_REFUSALS, Understudy, create_app
 from understudy.cli.banner import worker_banner
-from understudy.cli.serve import allow_open_files
+from understudy.cli.serve import allow_open_files, spare_the_collector
 from understudy.cli.terminal import Stop
 from understudy.logs import configure
 from understudy.setting_sources import Loaded
@@ -47,7 +46,7 @@ async def _work(app: Understudy, text: str) -> None:
         except START_REFUSALS as refusal:
             await app.stop()
             raise Stop(f"The worker cannot start: {refusal}") from refusal
-        gc.freeze()  # as in `serve`
+        spare_the_collector()
         print(text, flush=True)
         await stopping.wait()
         await _end(app)

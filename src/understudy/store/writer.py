@@ -9,6 +9,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 
@@ -24,7 +25,8 @@ def drive(connection: sqlite3.Connection, operation: Op[T]) -> T:
     try:
         query = next(operation)
         while True:
-            query = operation.send(connection.execute(query.sql, query.params).fetchall())
+            rows = connection.execute(query.sql, query.params)
+            query = operation.send(() if query.unread else rows.fetchall())
     except StopIteration as end:
         return cast("T", end.value)
 
@@ -129,8 +131,7 @@ class Writer:
             group, more = self._take()
             if group:
                 self._write_group(group)
-                for write in group:
-                    self._tell(write.settle)
+                self._tell(group[0].settle if len(group) == 1 else partial(self._settle, group))
         self._connection.close()
         self._tell(self._ended.set)
 
@@ -149,6 +150,11 @@ class Writer:
         # A loop that was closed first has nobody left who waits.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
+
+    def _settle(self, group: Sequence[_Write]) -> None:
+        """In the loop: one wake-up for all of them, and what one of them breaks is not the others'."""
+        for write in group:
+            self._loop.call_soon(write.settle)
 
     def _write_group(self, group: Sequence[_Write]) -> None:
         if len(group) > 1 and self._begin(group):
