@@ -1,5 +1,6 @@
 """What every request passes: mounts, keys, the headers of every answer, and errors in the API's own form."""
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -140,10 +141,13 @@ class _Reply:
         await answer(error_envelope(error), status=error.status, headers=headers)(scope, receive, self.send)
 
     def log(self, scope: Scope) -> None:
-        headers = Headers(scope=scope)
         # Whoever looks whether the server is well looks again and again: only what is amiss is of interest.
-        say = log.debug if scope["path"] in _OPEN and self._status == HTTPStatus.OK else log.info
-        say(
+        level = logging.DEBUG if scope["path"] in _OPEN and self._status == HTTPStatus.OK else logging.INFO
+        if not log.is_enabled_for(level):
+            return
+        headers = Headers(scope=scope)
+        log.log(
+            level,
             "request",
             request_id=self.request_id,
             method=scope["method"],

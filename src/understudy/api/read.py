@@ -45,21 +45,24 @@ def path_id(request: Request, kind: Kind) -> str:
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The whole body. Raises `errors.TooLarge` before more than `limit` bytes are held."""
-    too_large = errors.TooLarge(f"The request body is larger than the {limit} bytes that this server accepts.")
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large
+        raise _too_large(limit)
     pieces: list[bytes] = []
     size = 0
     try:
         async for piece in request.stream():
             size += len(piece)
             if size > limit:
-                raise too_large
+                raise _too_large(limit)
             pieces.append(piece)
     except ClientDisconnect:
         raise errors.BadRequest("The request body ended early.") from None
     return b"".join(pieces)
+
+
+def _too_large(limit: int) -> errors.TooLarge:
+    return errors.TooLarge(f"The request body is larger than the {limit} bytes that this server accepts.")
 
 
 async def read_body(services: Services, request: Request, type_: type[_T], *, optional: bool = False) -> _T:

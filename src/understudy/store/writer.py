@@ -22,11 +22,12 @@ T = TypeVar("T")
 
 def drive(connection: sqlite3.Connection, operation: Op[T]) -> T:
     """Runs an operation to its result, or raises what it raises. Transactions are the caller's."""
+    cursor = connection.cursor()
     try:
         query = next(operation)
         while True:
-            rows = connection.execute(query.sql, query.params)
-            query = operation.send(() if query.unread else rows.fetchall())
+            cursor.execute(query.sql, query.params)
+            query = operation.send(() if query.unread else cursor.fetchall())
     except StopIteration as end:
         return cast("T", end.value)
 

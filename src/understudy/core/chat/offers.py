@@ -22,7 +22,7 @@ class Offer(Struct, frozen=True):
 
 def built_in_kinds(settings: RunSettings) -> Sequence[BuiltInKind]:
     """The built-in tools that the run's model may use, in the order of the run's tools."""
-    if settings.tool_choice == "none":
+    if not settings.tools or settings.tool_choice == "none":
         return ()
     return list(dict.fromkeys(kind for tool in settings.tools if (kind := _kind(tool)) is not None))
 
