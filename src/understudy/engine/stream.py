@@ -89,6 +89,8 @@ class RunStream:
             self._heard = True
             self._given = self._passed = Position(seq, deltas + 1)
             return True
+        if frames[-1].event in RESTING:
+            return False
         shown = []
         for frame in frames:
             if frame.seq is None:
