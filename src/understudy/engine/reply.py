@@ -50,7 +50,7 @@ class _Foreseen(Struct, frozen=True):
 
     row: StoredRun
     facts: tuple[Fact, ...] = ()
-    deltas: tuple[Deltas, ...] = ()
+    deltas: list[Deltas] = []
     message_tokens: int = 0
 
 
@@ -130,11 +130,10 @@ class HeldRun:
 
     def show(self, frames: Sequence[Frame]) -> None:
         """Deltas, behind all that was appended or foreseen."""
-        foreseen = self._foreseen
-        if foreseen is None:
+        if self._foreseen is None:
             self._bus.publish(RunId(self.run.id), frames)
         elif frames:
-            self._foreseen = replace(foreseen, deltas=(*foreseen.deltas, Deltas(len(foreseen.facts), frames)))
+            self._foreseen.deltas.append(Deltas(len(self._foreseen.facts), frames))
 
     def _message_tokens(self, happened: Input) -> int:
         """What the message that this input completes costs in later prompts."""
