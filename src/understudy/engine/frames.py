@@ -6,7 +6,7 @@ import msgspec
 
 from understudy.core.chat.assemble import TextPiece
 from understudy.core.chat.deltas import message_delta
-from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, RunFact, StepFact
+from understudy.core.run.state import DISCARDED, Discarded, Fact, shown_by
 from understudy.ports import Frame, LoggedFact
 from understudy.wire.base import Object
 from understudy.wire.deltas import Delta, MessageDelta
@@ -30,20 +30,18 @@ def sse_error(envelope: bytes) -> bytes:
 
 def fact_frames(facts: Sequence[Fact], last_seq: int) -> list[Frame]:
     """The facts of one append as frames; the last of them has the number `last_seq`."""
-    first_seq = last_seq - len(facts) + 1
-    return [_fact_frame(seq, fact) for seq, fact in enumerate(facts, first_seq)]
-
-
-def _fact_frame(seq: int, fact: Fact) -> Frame:
-    match fact:
-        case RunFact(event=event, run=run):
-            return Frame(seq, event, sse(event, _encode(run)))
-        case StepFact(event=event, step=step):
-            return Frame(seq, event, sse(event, _encode(step)))
-        case MessageFact(event=event, message=message):
-            return Frame(seq, event, sse(event, _encode(message)))
-        case Discarded():
-            return Frame(seq, DISCARDED, b"")
+    frames: list[Frame] = []
+    shown: Object | None = None
+    json = b""
+    for seq, fact in enumerate(facts, last_seq - len(facts) + 1):
+        if isinstance(fact, Discarded):
+            frames.append(Frame(seq, DISCARDED, b""))
+            continue
+        told, shown = shown, shown_by(fact)
+        if shown is not told:  # what was created is in progress as it is
+            json = _encode(shown)
+        frames.append(Frame(seq, fact.event, sse(fact.event, json)))
+    return frames
 
 
 def logged_frame(fact: LoggedFact) -> Frame:

@@ -7,7 +7,17 @@ from typing import Final
 from msgspec import Struct
 
 from understudy.core.limits import FACTS_PER_RUN_MAX, TURNS_PER_RUN_MAX
-from understudy.core.run.state import DISCARDED, Discarded, Fact, MessageFact, Note, RunFact, RunState, StepFact
+from understudy.core.run.state import (
+    DISCARDED,
+    Discarded,
+    Fact,
+    MessageFact,
+    Note,
+    RunFact,
+    RunState,
+    StepFact,
+    shown_by,
+)
 from understudy.ports import LoggedFact
 from understudy.store.codec import decode_notes, decode_step, encode
 from understudy.store.messages import discard_message, insert_run_message, replace_run_message
@@ -108,8 +118,12 @@ def log_facts(run_seq: int, last_seq: int, facts: Sequence[Fact]) -> Op[int]:
     """Numbers the facts on from `last_seq`; the number of the last one. `run_seq` is that of the run's row."""
     assert last_seq + len(facts) < FACTS_PER_RUN_MAX
     rows: list[tuple[int, str, bytes]] = []
+    told: object = None
+    body = b""
     for place, fact in enumerate(facts, run_seq * FACTS_PER_RUN_MAX + last_seq + 1):
-        event, body = _logged(fact)
+        event, logged = (DISCARDED, fact) if isinstance(fact, Discarded) else (fact.event, shown_by(fact))
+        if logged is not told:
+            told, body = logged, encode(logged)
         if rows and rows[-1][2] == body:
             _, events, _ = rows.pop()
             event = f"{events} {event}"
@@ -154,15 +168,3 @@ def notes(run_id: str) -> Op[Mapping[str, Mapping[str, Note]]]:
     # A run has at most as many turns as are allowed, each with at most one step of calls.
     rows = yield Query(_NOTES, (run_id, TURNS_PER_RUN_MAX))
     return {step_id: decode_notes(body) for step_id, body in rows}
-
-
-def _logged(fact: Fact) -> tuple[str, bytes]:
-    match fact:
-        case RunFact(event, run):
-            return event, encode(run)
-        case StepFact(event, step):
-            return event, encode(step)
-        case MessageFact(event, message):
-            return event, encode(message)
-        case Discarded():
-            return DISCARDED, encode(fact)

@@ -117,7 +117,8 @@ class _Course:
         self.state = evolve(self.state, fact)
 
     def run(self, event: RunEvent, **changes: Any) -> None:
-        self.add(RunFact(event, replace(self.state.run, **changes)))
+        run = self.state.run
+        self.add(RunFact(event, replace(run, **changes) if changes else run))
 
     def step(self, event: StepEvent, **changes: Any) -> None:
         assert self.state.step is not None
@@ -127,7 +128,7 @@ class _Course:
         """Of the open message. One that a client has deleted is told of to its end too: readers saw it begin."""
         message = self.state.open_message
         assert message is not None
-        self.add(MessageFact(event, replace(message, **changes)))
+        self.add(MessageFact(event, replace(message, **changes) if changes else message))
 
     def remember(self, **changes: Any) -> None:
         """Changes what no client is shown."""

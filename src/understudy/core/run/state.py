@@ -137,3 +137,14 @@ class Discarded(Struct, frozen=True, kw_only=True):
 DISCARDED: Final = "discarded"  # its event's name: the log's own, no client sees it
 
 Fact: TypeAlias = RunFact | StepFact | MessageFact | Discarded
+
+
+def shown_by(fact: RunFact | StepFact | MessageFact) -> Run | RunStep | Message:
+    """The object as clients see it behind the fact."""
+    match fact:
+        case RunFact(run=run):
+            return run
+        case StepFact(step=step):
+            return step
+        case MessageFact(message=message):
+            return message
