@@ -1,6 +1,7 @@
 """How an event stream ends when nothing in its run ends it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -8,7 +9,12 @@ import msgspec
 import pytest
 from starlette.types import Message
 
+from support.client import Client
+from support.model_server import Reply, ScriptedModel, Silence
+from support.server import RunningServer
 from support.store import Life, begun_thread, open_engine
+from support.talk import polled
+from understudy.api import sse
 from understudy.api.sse import LINE, EventStream
 from understudy.bus.memory import MemoryBus
 from understudy.core.errors import stream_broken
@@ -102,3 +108,37 @@ async def test_a_server_that_can_write_at_once_is_given_frames_in_order_between_
         b"id: 2\nevent: thread.run.in_progress\n\nid: 2.1\nevent: thread.message.delta\n\n"
         b"id: 3\nevent: thread.run.completed\n\nevent: done\ndata: [DONE]\n\n"
     )
+
+
+# Callers of the first version are answered without a `Line`: what they are told must be rewritten on its way.
+@pytest.mark.parametrize("version", ["v1", "v2"])
+async def test_a_silent_stream_is_kept_awake_and_ends_with_its_client(
+    version: str, server: RunningServer, client: Client, model: ScriptedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sse, "PING_SECONDS", 0.02)
+    closed: list[RunStream] = []
+    close = RunStream.close
+    monkeypatch.setattr(RunStream, "close", lambda stream: (closed.append(stream), close(stream)))
+    model.script(Reply("One", Silence()))
+    assistant = await client.post("/v1/assistants", {"model": "m"})
+    thread = {"messages": [{"role": "user", "content": "Hi"}]}
+    body = json.dumps({"assistant_id": assistant["id"], "thread": thread, "stream": True}).encode()
+    head = f"POST /v1/threads/runs HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {server.key}\r\n"
+    head += f"openai-beta: assistants={version}\r\ncontent-length: {len(body)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    async with asyncio.timeout(5):
+        writer.write(head.encode() + body)
+        await reader.readuntil(b"thread.message.delta")
+        for _ in range(3):
+            await reader.readuntil(b": ping\n\n")
+        assert closed == []
+        writer.close()
+
+        async def left() -> bool | None:
+            return True if closed else None
+
+        await polled(left)
+    runs = f"/v1/threads/{(await client.get('/v1/threads'))['data'][0]['id']}/runs"
+    (run,) = (await client.get(runs))["data"]
+    assert run["status"] == "in_progress"
+    await client.post(f"{runs}/{run['id']}/cancel")

@@ -19,7 +19,7 @@ from understudy.keys import Keys
 from understudy.logs import configure
 from understudy.setting_sources import Loaded
 
-__all__ = ["allow_open_files", "listening", "serve"]
+__all__ = ["allow_open_files", "listening", "serve", "spare_the_collector"]
 
 BACKLOG: Final = 2048
 OPEN_FILES_MAX: Final = 16_384  # two connections for each stream, one to its reader and one to its model server

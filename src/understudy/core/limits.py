@@ -39,7 +39,6 @@ IMAGE_LOW_TOKENS: Final = 85  # what the vendor's guide charges for a low-detail
 IMAGE_AUTO_TOKENS: Final = 765  # of 1024 x 1024 pixels: nothing reads an image's size before it is sent
 IMAGE_HIGH_TOKENS: Final = 1_105  # of 2048 x 4096 pixels
 TOKENS_EXACT_CHARACTERS_MAX: Final = 500_000  # a longer text is counted as far as this, and its tokens extrapolated
-TEXTS_COUNTED_MAX: Final = 64  # instructions and tools of which it is kept how many tokens they have
 CORRECTION_MIN: Final = 0.7
 CORRECTION_MAX: Final = 1.5
 CORRECTED_MODELS_MAX: Final = 1_000

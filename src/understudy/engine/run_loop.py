@@ -6,7 +6,7 @@ are done in order: compose, ask, and for each thing that arrives decide, append,
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 
 import structlog
 from msgspec import Struct
@@ -22,7 +22,6 @@ from understudy.core.chat.step_calls import StepCalls
 from understudy.core.ids import RunId
 from understudy.core.limits import (
     CONFLICT_RETRIES_MAX,
-    TEXTS_COUNTED_MAX,
     TURNS_PER_RUN_MAX,
     UPSTREAM_ATTEMPTS_MAX,
     UPSTREAM_RETRY_SECONDS,
@@ -98,8 +97,6 @@ class RunLoop:
         self._new_id = new_id
         self._retry_seconds = retry_seconds
         self._corrections = Corrections()
-        # Every run of an assistant begins with the same instructions and tools, and they may be long.
-        self._count_again = lru_cache(maxsize=TEXTS_COUNTED_MAX)(tokens.count)
 
     async def work(self, stored: StoredRun, owner: str) -> None:
         """Works on a run in progress until it rests, or is no longer the owner's.
@@ -191,7 +188,7 @@ class RunLoop:
             spent=state.progress.usage,
             correction=correction,
             context_window_tokens=context_window,
-            count=lambda text: self._count_again(text, settings.model),
+            count=lambda text: self._tokens.count(text, settings.model),
             offers=offers,
             images=await self._images.load(held.stored.project, window),
         )
