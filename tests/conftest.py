@@ -1,11 +1,16 @@
 """Fixtures that every test may use. Async tests run on asyncio through anyio's own plugin."""
 
 import os
+import signal
 
 import pytest
 import structlog
 from hypothesis import settings
 from structlog.typing import EventDict
+
+# Whoever starts the suite in the background of a shell has it ignore Ctrl-C, and all that it starts ignore it too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Locally the suite is to be quick; CI looks more closely. No deadline: the machines that run this are busy.
 settings.register_profile("quick", max_examples=25, deadline=None)

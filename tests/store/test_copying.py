@@ -1,7 +1,10 @@
 """Copies of databases: everything is in them, and what breaks one off, or differs, is found."""
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from support.store import PROJECT, add_file, begun_thread, open_engine, refusal,
 from understudy.entropy import now
 from understudy.ports import StoreUnavailable
 from understudy.store import sides
-from understudy.store.copying import COPYING, CopyDiffers, CopyRefused
+from understudy.store.copying import CHECKING, COPYING, CopyDiffers, CopyRefused
 from understudy.store.migrations import UnfinishedCopy
 from understudy.store.opening import open_store, upgrade_database
 from understudy.store.sqlite import open_sqlite
@@ -110,6 +113,12 @@ async def test_a_source_that_is_written_to_meanwhile_is_found(source: Path, tmp_
     def tell(doing: str, table: str, *_: int) -> None:
         if (doing, table) == (COPYING, "threads") and not writing:
             writing.append(asyncio.create_task(store.add_thread(PROJECT, thread(metadata={"a": "b"}), ())))
+        elif doing == CHECKING:  # by then its thread has had its time, also on a busy machine
+            with closing(sqlite3.connect(source)) as reader:
+                until = time.monotonic() + 5
+                while reader.execute("SELECT COUNT(*) FROM threads").fetchone() != (8,):
+                    assert time.monotonic() < until
+                    time.sleep(0.001)
 
     url = database_url(tmp_path)
     unlike = await refusal(CopyDiffers, copy(source, url, tell=tell))
